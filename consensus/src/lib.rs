@@ -1,0 +1,1 @@
+//! Replicated log contracts: a consensus backend turns proposals into a committed log.

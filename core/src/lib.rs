@@ -1,0 +1,1 @@
+//! Names and contracts shared by every part of Chronik.

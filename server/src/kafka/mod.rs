@@ -1,0 +1,1 @@
+//! The Kafka protocol: the wire format, the record format, and one file for each API key.

@@ -1,0 +1,3 @@
+//! The broker: Kafka protocol, partitions, groups, and the composition of the selected backends.
+
+pub mod kafka;
