@@ -1,3 +1,5 @@
 //! The broker: Kafka protocol, partitions, groups, and the composition of the selected backends.
 
+pub mod cli;
+pub mod config;
 pub mod kafka;

@@ -1,3 +1,7 @@
-//! The `chronik-server` binary.
+//! The `chronik-server` binary. The exit codes are those of [`Exit`](chronik_server::cli::Exit).
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chronik_server::cli::run(std::env::args_os()).code().into()
+}

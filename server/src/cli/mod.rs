@@ -1,0 +1,66 @@
+//! The command line. Exit codes: 0 done; 1 failed, or the check found something wrong; 2 the command line is wrong.
+
+mod config;
+mod logging;
+mod output;
+mod settings;
+mod start;
+
+use std::ffi::OsString;
+
+use structopt::StructOpt;
+use structopt::clap::ErrorKind;
+
+use settings::Settings;
+
+/// How a command ended, as the process's exit code tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// What was asked for was done.
+    Done,
+    /// It failed, or a check found something wrong; standard error says what.
+    Failed,
+    /// The command line is wrong; nothing was done.
+    Usage,
+}
+
+impl Exit {
+    /// The exit code of the process.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+        }
+    }
+}
+
+/// A streaming broker that Kafka clients use.
+#[derive(Debug, StructOpt)]
+#[structopt(name = "chronik-server")]
+enum Command {
+    /// Runs a broker until SIGTERM or SIGINT.
+    Start(Settings),
+    /// Checks and explains the configuration.
+    Config(config::Command),
+    /// Prints the version.
+    Version,
+}
+
+/// Runs the command that the arguments (with the program's name first) ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    match Command::from_iter_safe(arguments) {
+        Ok(Command::Start(settings)) => start::run(&settings),
+        Ok(Command::Config(command)) => config::run(&command),
+        Ok(Command::Version) => output::print(&format!("chronik-server {}\n", env!("CARGO_PKG_VERSION"))),
+        Err(error) => match error.kind {
+            ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => {
+                output::print(&format!("{}\n", error.message))
+            }
+            _ => {
+                output::complain(&error.message);
+                Exit::Usage
+            }
+        },
+    }
+}

@@ -1,0 +1,60 @@
+//! The configuration: one TOML file that selects every backend by name, and flags that override it.
+//!
+//! `schema.rs` is the table of keys; everything else is made from it: `parse.rs` reads a file and flags by it,
+//! `print.rs` prints the reference and the values in force, and the structs that the rest of the server reads
+//! ([`Config`] and its sections) have a field for each row. `validate.rs` holds what relates two keys.
+//! There are no secrets in the file so far: a key that holds one must not be shown by `config show`.
+
+mod address;
+mod choice;
+mod key;
+mod parse;
+mod print;
+mod problem;
+mod schema;
+mod suggest;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::Advertise;
+pub use choice::{ConsensusBackend, LogLevel, StorageBackend, TimestampType};
+pub use key::{Key, Rule, Section};
+pub use parse::{Effective, FlagValue, Origin, load, parse};
+pub use print::{reference, show};
+pub use problem::{Place, Problem, Problems, Source};
+pub use schema::{
+    Config, ConsensusConfig, GroupsConfig, KafkaConfig, LogConfig, NodeConfig, ProducersConfig,
+    StorageConfig, TopicsConfig,
+};
+
+/// The flags that override a key, and the key.
+pub const FLAGS: &[(&str, &str)] = &[
+    ("--node-id", "node.id"),
+    ("--data-dir", "node.data_dir"),
+    ("--bind", "kafka.bind"),
+    ("--kafka-port", "kafka.port"),
+    ("--advertise", "kafka.advertise"),
+];
+
+impl KafkaConfig {
+    /// The host and port that clients are told to connect to, once the listener has its port.
+    ///
+    /// Unset, it is an address that works for a client on the same machine.
+    pub fn advertised(&self, bound_port: u16) -> (String, u16) {
+        match &self.advertise {
+            Some(advertise) => (advertise.host.clone(), advertise.port.unwrap_or(bound_port)),
+            None if self.bind.is_unspecified() && self.bind.is_ipv6() => ("::1".to_owned(), bound_port),
+            None if self.bind.is_unspecified() => ("127.0.0.1".to_owned(), bound_port),
+            None => (self.bind.to_string(), bound_port),
+        }
+    }
+
+    /// Whether the listener admits clients of other machines while they would be told to connect to themselves: the
+    /// start says so and names the key.
+    pub fn remote_clients_are_misled(&self) -> bool {
+        self.advertise.is_none() && self.bind.is_unspecified()
+    }
+}

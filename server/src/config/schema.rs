@@ -1,0 +1,238 @@
+//! Every key: its name, type, default, bounds and meaning, in one table. The structs, the parser, `config reference`,
+//! `config show` and the defaults are made from it, so that they cannot disagree.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::address::Advertise;
+use super::choice::{ConsensusBackend, LogLevel, StorageBackend, TimestampType};
+use super::key::{Key, Rule, Section, assign};
+use super::value::Setting;
+
+/// Declares one section: a struct with plain fields, its defaults, and the rows of the table.
+macro_rules! section {
+    (
+        $(#[doc = $doc:literal])*
+        $type:ident as $section:ident {
+            $( $(#[doc = $key_doc:literal])* $key:ident: $value:ty = $default:expr, $rule:expr; )*
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $type { $( $(#[doc = $key_doc])* pub $key: $value, )* }
+
+        impl Default for $type {
+            fn default() -> Self {
+                Self { $( $key: $default, )* }
+            }
+        }
+
+        impl $type {
+            pub(super) const SECTION: Section = Section {
+                name: stringify!($section),
+                doc: &[$($doc),*],
+                keys: &[$( Key {
+                    section: stringify!($section),
+                    name: stringify!($key),
+                    doc: &[$($key_doc),*],
+                    rule: $rule,
+                    set: |config, raw, rule| assign(&mut config.$section.$key, raw, rule),
+                    show: |config, rule| Setting::show(&config.$section.$key, rule),
+                } ),*],
+            };
+        }
+    };
+}
+
+const KIB: i64 = 1 << 10;
+const MIB: i64 = 1 << 20;
+const GIB: i64 = 1 << 30;
+const TIB: i64 = 1 << 40;
+const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// The longest span that is measured from now, so that a deadline always fits.
+const CENTURY: i64 = 36_525 * DAY;
+const INT_MAX: i64 = i32::MAX as i64;
+
+/// The whole configuration of one node. `Config::default()` is what an empty file gives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// `[node]`
+    pub node: NodeConfig,
+    /// `[kafka]`
+    pub kafka: KafkaConfig,
+    /// `[consensus]`
+    pub consensus: ConsensusConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[topics]`
+    pub topics: TopicsConfig,
+    /// `[groups]`
+    pub groups: GroupsConfig,
+    /// `[producers]`
+    pub producers: ProducersConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Every section with its keys, in the order of the reference.
+    pub const SECTIONS: &'static [Section] = &[
+        NodeConfig::SECTION,
+        KafkaConfig::SECTION,
+        ConsensusConfig::SECTION,
+        StorageConfig::SECTION,
+        TopicsConfig::SECTION,
+        GroupsConfig::SECTION,
+        ProducersConfig::SECTION,
+        LogConfig::SECTION,
+    ];
+}
+
+section! {
+    /// Which node this is.
+    NodeConfig as node {
+        /// The broker id that clients see. It must not change while the data directory lives.
+        id: i32 = 1, Rule::whole(0, INT_MAX);
+        /// Where everything is kept. A relative path starts at the working directory of the process.
+        /// The directory is made if it is missing; a second process that opens it is refused.
+        data_dir: PathBuf = PathBuf::from("chronik-data"), Rule::Text {
+            what: "a path", example: "/var/lib/chronik",
+        };
+        /// The cluster that the data directory belongs to. Unset, one is made at the first start and kept in the
+        /// directory; set, a directory of another cluster is refused.
+        cluster_id: Option<String> = None, Rule::Text {
+            what: "up to 64 letters, digits, '.', '_' and '-'", example: "Nk018hRAQFytWskYqtQduw",
+        };
+        /// How long a stopping node waits for requests in flight before it closes their connections.
+        shutdown_timeout_ms: u64 = 10_000, Rule::millis(0, HOUR);
+    }
+}
+
+section! {
+    /// The listener for Kafka clients.
+    KafkaConfig as kafka {
+        /// The address to listen on. The default admits clients of the same machine only; 0.0.0.0 admits everybody
+        /// who can reach the port (there is no authentication and no encryption).
+        bind: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), Rule::Text { what: "an IP address", example: "0.0.0.0" };
+        /// The port to listen on. 0 takes a free one, which the log then names.
+        port: u16 = 9092, Rule::whole(0, u16::MAX as i64);
+        /// What clients are told to connect to: a host, or host:port where the port differs (behind a proxy, say).
+        /// Unset, it is the bind address, or the loopback address where that means "any".
+        advertise: Option<Advertise> = None, Rule::Text {
+            what: "a host or host:port", example: "broker-1.example.com",
+        };
+        /// The largest request. A longer one closes its connection before any of it is kept.
+        max_request_bytes: usize = 100 << 20, Rule::bytes(64 * KIB, GIB);
+        /// The memory that requests in flight may take together; a connection whose next request does not fit waits.
+        max_inflight_bytes: usize = 256 << 20, Rule::bytes(MIB, TIB);
+        /// The number of connections at a time; one more is closed at once.
+        max_connections: usize = 4096, Rule::whole(1, 1_000_000);
+        /// A connection without a request for this long is closed.
+        max_connection_idle_ms: u64 = 600_000, Rule::millis(SECOND, CENTURY);
+        /// The most that one fetch answers with, whatever the client asks for.
+        fetch_max_bytes: usize = 55 << 20, Rule::bytes(KIB, GIB);
+        /// The number of incremental fetch sessions at a time; without one, a consumer gets full answers.
+        max_fetch_sessions: usize = 1000, Rule::whole(0, 1_000_000);
+    }
+}
+
+section! {
+    /// Who decides that an entry of a log is committed.
+    ConsensusConfig as consensus {
+        /// standalone: one node; an entry is committed when it is durable.
+        backend: ConsensusBackend = ConsensusBackend::Standalone, Rule::Choice(ConsensusBackend::NAMES);
+    }
+}
+
+section! {
+    /// Where the logs are kept. What is acknowledged has always been synced to the disk.
+    StorageConfig as storage {
+        /// mmap: segment files, written through one journal a directory and read through memory maps.
+        backend: StorageBackend = StorageBackend::Mmap, Rule::Choice(StorageBackend::NAMES);
+        /// The size of one file of the journal that all partitions share; a few are kept and used again.
+        journal_file_bytes: u64 = 64 << 20, Rule::bytes(MIB, 4 * GIB);
+        /// The memory that holds the newest entries of all partitions for consumers that keep up.
+        tail_cache_bytes: usize = 64 << 20, Rule::bytes(0, TIB);
+        /// The number of retired segment files that are kept to be written again, which is faster than new ones.
+        recycled_segments: usize = 8, Rule::whole(0, 10_000);
+        /// The distance between two entries of a segment's index.
+        index_interval_bytes: u32 = 4096, Rule::bytes(512, 16 * MIB);
+    }
+}
+
+section! {
+    /// What a topic gets that its creator did not set. The keys that Kafka has as topic configurations can be set
+    /// for each topic.
+    TopicsConfig as topics {
+        /// Whether a topic that a client asks for is created (a client can decline).
+        auto_create: bool = true, Rule::Switch;
+        /// The number of partitions of a new topic.
+        partitions: i32 = 1, Rule::whole(1, 10_000);
+        /// The number of copies of each partition. A standalone node has one.
+        replication_factor: i16 = 1, Rule::whole(1, 9);
+        /// How long a segment is kept after its newest record.
+        retention_ms: i64 = 604_800_000, Rule::millis_or_unlimited(0, i64::MAX);
+        /// How much of a partition is kept.
+        retention_bytes: i64 = -1, Rule::bytes_or_unlimited(0, i64::MAX);
+        /// The size at which a segment is sealed and the next one begins. Retention removes whole segments.
+        segment_bytes: u32 = 128 << 20, Rule::bytes(MIB, GIB);
+        /// The age at which a segment is sealed even if it is not full.
+        segment_ms: i64 = 604_800_000, Rule::millis(1, i64::MAX);
+        /// The largest record batch, after compression.
+        max_message_bytes: i32 = 1_048_588, Rule::bytes(KIB, GIB);
+        /// The number of copies that must hold a record before acks=all is answered.
+        min_insync_replicas: i16 = 1, Rule::whole(1, 9);
+        /// Whose clock a record's timestamp comes from.
+        message_timestamp_type: TimestampType = TimestampType::CreateTime, Rule::Choice(TimestampType::NAMES);
+        /// How far a producer's timestamp may lie behind the broker's clock. The default is no limit.
+        message_timestamp_before_max_ms: i64 = i64::MAX, Rule::millis(0, i64::MAX);
+        /// How far a producer's timestamp may lie ahead of the broker's clock.
+        message_timestamp_after_max_ms: i64 = 3_600_000, Rule::millis(0, i64::MAX);
+        /// The number of partitions that the node holds at most; a topic that would exceed it is refused.
+        max_partitions: usize = 20_000, Rule::whole(1, 1_000_000);
+        /// How often retention looks for segments to remove.
+        retention_check_interval_ms: u64 = 300_000, Rule::millis(10, DAY);
+    }
+}
+
+section! {
+    /// Consumer groups.
+    GroupsConfig as groups {
+        /// The shortest session timeout that a member may ask for.
+        min_session_timeout_ms: i32 = 6_000, Rule::millis(1, INT_MAX);
+        /// The longest session timeout that a member may ask for.
+        max_session_timeout_ms: i32 = 1_800_000, Rule::millis(1, INT_MAX);
+        /// How long the first rebalance of an empty group waits for more members.
+        initial_rebalance_delay_ms: u64 = 3_000, Rule::millis(0, HOUR);
+        /// The number of members of a group.
+        max_group_size: usize = 5_000, Rule::whole(1, 1_000_000);
+        /// The number of partitions of __consumer_offsets, fixed when the topic is created. It bounds over how many
+        /// nodes the coordinators of all groups can spread; each costs a log of its own.
+        offsets_partitions: i32 = 16, Rule::whole(1, 1_000);
+        /// How long the offsets of an empty group are kept.
+        offsets_retention_ms: i64 = 604_800_000, Rule::millis(1, i64::MAX);
+        /// How often expired offsets are looked for.
+        offsets_retention_check_interval_ms: u64 = 600_000, Rule::millis(10, DAY);
+        /// The longest metadata string that may accompany a committed offset.
+        max_offset_metadata_bytes: usize = 4096, Rule::bytes(0, MIB);
+    }
+}
+
+section! {
+    /// Idempotent producers.
+    ProducersConfig as producers {
+        /// How long a partition remembers a producer that sends nothing.
+        id_expiration_ms: i64 = 86_400_000, Rule::millis(1, i64::MAX);
+    }
+}
+
+section! {
+    /// The log of the process, on standard error.
+    LogConfig as log {
+        /// The least severe events that are written.
+        level: LogLevel = LogLevel::Info, Rule::Choice(LogLevel::NAMES);
+    }
+}
