@@ -50,76 +50,66 @@ fn source(effective: &Effective, path: &str) -> Option<Source> {
 }
 
 fn conflicts(config: &Config) -> Vec<Conflict> {
+    sizes(config)
+        .into_iter()
+        .chain(counts(config))
+        .flatten()
+        .collect()
+}
+
+/// What is larger than what must hold it.
+fn sizes(config: &Config) -> [Option<Conflict>; 3] {
+    let Config { kafka, topics, .. } = config;
+    let batch = usize::try_from(topics.max_message_bytes).unwrap_or(usize::MAX);
+    let segment = usize::try_from(topics.segment_bytes).unwrap_or(usize::MAX);
+    let request = kafka.max_request_bytes;
+    [
+        (kafka.max_inflight_bytes < request).then(|| Conflict {
+            keys: ["kafka.max_inflight_bytes", "kafka.max_request_bytes"],
+            message: format!(
+                "{} bytes in flight cannot hold one request of {request}",
+                kafka.max_inflight_bytes
+            ),
+            help: "raise max_inflight_bytes to at least max_request_bytes",
+        }),
+        (batch > request).then(|| Conflict {
+            keys: ["topics.max_message_bytes", "kafka.max_request_bytes"],
+            message: format!("a batch of {batch} bytes fits no request of {request}"),
+            help: "raise max_request_bytes above max_message_bytes",
+        }),
+        (batch > segment).then(|| Conflict {
+            keys: ["topics.max_message_bytes", "topics.segment_bytes"],
+            message: format!("a batch of {batch} bytes fits no segment of {segment}"),
+            help: "raise segment_bytes to at least max_message_bytes",
+        }),
+    ]
+}
+
+/// What there are more of than there can be.
+fn counts(config: &Config) -> [Option<Conflict>; 3] {
     let Config {
-        kafka,
         topics,
         groups,
         consensus,
         ..
     } = config;
-    let mut found = Vec::new();
-    let mut conflict = |keys: [&'static str; 2], message: String, help: &'static str| {
-        found.push(Conflict { keys, message, help });
-    };
-    if kafka.max_inflight_bytes < kafka.max_request_bytes {
-        conflict(
-            ["kafka.max_inflight_bytes", "kafka.max_request_bytes"],
-            format!(
-                "{} bytes in flight cannot hold one request of {}",
-                kafka.max_inflight_bytes, kafka.max_request_bytes
-            ),
-            "raise max_inflight_bytes to at least max_request_bytes",
-        );
-    }
-    if usize::try_from(topics.max_message_bytes).is_ok_and(|bytes| bytes > kafka.max_request_bytes) {
-        conflict(
-            ["topics.max_message_bytes", "kafka.max_request_bytes"],
-            format!(
-                "a batch of {} bytes fits no request of {}",
-                topics.max_message_bytes, kafka.max_request_bytes
-            ),
-            "raise max_request_bytes above max_message_bytes",
-        );
-    }
-    if u32::try_from(topics.max_message_bytes).is_ok_and(|bytes| bytes > topics.segment_bytes) {
-        conflict(
-            ["topics.max_message_bytes", "topics.segment_bytes"],
-            format!(
-                "a batch of {} bytes fits no segment of {}",
-                topics.max_message_bytes, topics.segment_bytes
-            ),
-            "raise segment_bytes to at least max_message_bytes",
-        );
-    }
-    if consensus.backend == ConsensusBackend::Standalone && topics.replication_factor > 1 {
-        conflict(
-            ["topics.replication_factor", "consensus.backend"],
-            format!(
-                "{} copies need as many nodes, and a standalone node is alone",
-                topics.replication_factor
-            ),
-            "write replication_factor = 1",
-        );
-    }
-    if topics.min_insync_replicas > topics.replication_factor {
-        conflict(
-            ["topics.min_insync_replicas", "topics.replication_factor"],
-            format!(
-                "{} in-sync replicas of {}",
-                topics.min_insync_replicas, topics.replication_factor
-            ),
-            "with more required than there are, no acks=all write could succeed: lower min_insync_replicas",
-        );
-    }
-    if groups.min_session_timeout_ms > groups.max_session_timeout_ms {
-        conflict(
-            ["groups.min_session_timeout_ms", "groups.max_session_timeout_ms"],
-            format!(
-                "{} is above the longest, {}",
-                groups.min_session_timeout_ms, groups.max_session_timeout_ms
-            ),
-            "lower min_session_timeout_ms or raise max_session_timeout_ms",
-        );
-    }
-    found
+    let (copies, required) = (topics.replication_factor, topics.min_insync_replicas);
+    let (shortest, longest) = (groups.min_session_timeout_ms, groups.max_session_timeout_ms);
+    [
+        (consensus.backend == ConsensusBackend::Standalone && copies > 1).then(|| Conflict {
+            keys: ["topics.replication_factor", "consensus.backend"],
+            message: format!("{copies} copies need as many nodes, and a standalone node is alone"),
+            help: "write replication_factor = 1",
+        }),
+        (required > copies).then(|| Conflict {
+            keys: ["topics.min_insync_replicas", "topics.replication_factor"],
+            message: format!("{required} in-sync replicas of {copies}"),
+            help: "with more required than there are, no acks=all write could succeed: lower min_insync_replicas",
+        }),
+        (shortest > longest).then(|| Conflict {
+            keys: ["groups.min_session_timeout_ms", "groups.max_session_timeout_ms"],
+            message: format!("{shortest} is above the longest, {longest}"),
+            help: "lower min_session_timeout_ms or raise max_session_timeout_ms",
+        }),
+    ]
 }

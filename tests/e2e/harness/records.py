@@ -34,7 +34,7 @@ def sample(tag, partitions, seed):
         (mark, b"duplicate names", [("dup", b"first"), ("dup", b"second"), ("other", b"x")]),
         (mark, b"null header", [("null", None), ("full", b"y")]),
         (bytes(range(1, 256)), bytes(range(256)), [("binary", bytes(range(128, 256)))]),
-        ("Schlüssel".encode(), "Wert €".encode(), [("namé", "wért".encode())]),
+        ("Schl\u00fcssel".encode(), "Wert \u20ac".encode(), [("nam\u00e9", "w\u00e9rt".encode())]),
     ]
     out = [record(i % partitions, k, v, h, base + i) for i, (k, v, h) in enumerate(shapes)]
     for i in range(12):

@@ -1,0 +1,7 @@
+//! The house rules that a machine can check. Each test names one rule and lists every place that breaks it.
+
+mod dependencies;
+mod documents;
+mod modules;
+mod sources;
+mod tree;
