@@ -1,1 +1,5 @@
-//! Checks that a backend keeps the contracts of `chronik-core`, and the simulated disk they run on.
+//! Checks that a backend keeps the contracts of `chronik-core`, and the simulated world they run in.
+//!
+//! - [`world`]: a disk that loses what was not synced, a clock, tasks and disk threads that move step by step.
+
+pub mod world;
