@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.broker import new_broker  # noqa: E402
 from harness.drivers import Drivers  # noqa: E402
+from harness.log_client import LogClient  # noqa: E402
 from harness.paths import BROKER_KIND, CACHE  # noqa: E402
 
 RUN = CACHE / "runs" / BROKER_KIND
@@ -104,3 +105,11 @@ def rng(request):
 def topic(request):
     """A topic name of the test's own."""
     return re.sub(r"[^\w.-]+", "-", request.node.name)[:100] + f"-{random.SystemRandom().randrange(1 << 24):06x}"
+
+
+@pytest.fixture
+def log(broker):
+    """A raw connection to the shared broker."""
+    with LogClient(broker.port) as client:
+        client.owner = broker
+        yield client

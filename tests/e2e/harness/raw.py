@@ -61,6 +61,10 @@ class RawClient:
         assert got == correlation, f"answer to request {got} instead of {correlation}"
         return parse_response(name, version, data)
 
+    def parse_next(self, name, version):
+        """The next answer, whatever its correlation id."""
+        return parse_response(name, version, self.read_frame())
+
     def call(self, name, version, **values):
         return self.receive(name, version, self.send(name, version, values))
 
