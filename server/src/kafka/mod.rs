@@ -1,1 +1,5 @@
 //! The Kafka protocol: the wire format, the record format, and one file for each API key.
+
+pub mod api;
+pub mod record;
+pub mod wire;

@@ -1,0 +1,47 @@
+//! AlterConfigs (key 33): replace configurations.
+
+use crate::kafka::wire::macros::{wire_field, wire_struct};
+use crate::kafka::wire::{ErrorCode, KafkaString};
+
+wire_struct! {
+    /// Replaces the whole configuration of resources; superseded by IncrementalAlterConfigs.
+    pub struct AlterConfigsRequest {
+        resources: Vec<AlterConfigsResource>;
+        validate_only: bool;
+    }
+}
+
+wire_struct! {
+    /// A resource and its values.
+    pub struct AlterConfigsResource {
+        resource_type: i8;
+        resource_name: KafkaString;
+        configs: Vec<AlterableConfig>;
+    }
+}
+
+wire_struct! {
+    /// A value to set.
+    pub struct AlterableConfig {
+        name: KafkaString;
+        value: Option<KafkaString>;
+    }
+}
+
+wire_struct! {
+    /// What became of each resource.
+    pub struct AlterConfigsResponse {
+        throttle_time_ms: i32;
+        responses: Vec<AlterConfigsResourceResponse>;
+    }
+}
+
+wire_struct! {
+    /// The result of one resource.
+    pub struct AlterConfigsResourceResponse {
+        error_code: ErrorCode;
+        error_message: Option<KafkaString>;
+        resource_type: i8;
+        resource_name: KafkaString;
+    }
+}

@@ -1,0 +1,48 @@
+//! IncrementalAlterConfigs (key 44): change configurations.
+
+use crate::kafka::wire::macros::{wire_field, wire_struct};
+use crate::kafka::wire::{ErrorCode, KafkaString};
+
+wire_struct! {
+    /// Changes single configuration keys (KIP-339).
+    pub struct IncrementalAlterConfigsRequest {
+        resources: Vec<AlterConfigsResource>;
+        validate_only: bool;
+    }
+}
+
+wire_struct! {
+    /// A resource and its values.
+    pub struct AlterConfigsResource {
+        resource_type: i8;
+        resource_name: KafkaString;
+        configs: Vec<AlterableConfig>;
+    }
+}
+
+wire_struct! {
+    /// A value to set.
+    pub struct AlterableConfig {
+        name: KafkaString;
+        config_operation: i8;
+        value: Option<KafkaString>;
+    }
+}
+
+wire_struct! {
+    /// What became of each resource.
+    pub struct IncrementalAlterConfigsResponse {
+        throttle_time_ms: i32;
+        responses: Vec<AlterConfigsResourceResponse>;
+    }
+}
+
+wire_struct! {
+    /// The result of one resource.
+    pub struct AlterConfigsResourceResponse {
+        error_code: ErrorCode;
+        error_message: Option<KafkaString>;
+        resource_type: i8;
+        resource_name: KafkaString;
+    }
+}
