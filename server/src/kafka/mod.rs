@@ -1,5 +1,9 @@
 //! The Kafka protocol: the wire format, the record format, and one file for each API key.
 
 pub mod api;
+pub mod budget;
+pub mod connection;
+pub mod fetch;
+pub mod listener;
 pub mod record;
 pub mod wire;

@@ -1,0 +1,3 @@
+//! Fetch: sessions, and reading many partitions for one answer.
+
+pub mod session;
