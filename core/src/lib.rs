@@ -7,7 +7,7 @@
 //! - [`transport`]: ordered, bounded messages between nodes ([`Transport`]).
 //!
 //! Every guarantee carries a clause id (`LS-...`, `CS-...`, `TR-...`) that stands in `docs/contract/`.
-//! [`fs`] is the file-system seam below a store and [`env`] the seam to time, randomness, tasks and disk
+//! [`fs`] is the file-system seam below a store and [`mod@env`] the seam to time, randomness, tasks and disk
 //! threads, so that whole nodes run under a simulator.
 
 pub mod consensus;

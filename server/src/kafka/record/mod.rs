@@ -1,7 +1,7 @@
 //! The Kafka record batch, format v2, as bytes that are looked at and never re-encoded.
 //!
 //! - [`batch`]: the 61 byte header as a view over the client's bytes, and the walk over several batches in one buffer;
-//! - [`validate`]: what a broker must check before a batch may enter a log;
+//! - [`mod@validate`]: what a broker must check before a batch may enter a log;
 //! - [`rewrite`]: the only functions that write into a batch: the stamp (offset and leader epoch) and the timestamps;
 //! - [`records`]: the records of a batch, borrowed from it;
 //! - [`time_lookup`]: the first record of a batch at or after a time;
