@@ -39,6 +39,13 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--advertise", "kafka.advertise"),
 ];
 
+impl StorageConfig {
+    /// The largest entry of a log, and with that the largest record batch: a quarter of a journal file.
+    pub const fn max_entry_bytes(&self) -> u64 {
+        self.journal_file_bytes / 4
+    }
+}
+
 impl KafkaConfig {
     /// The host and port that clients are told to connect to, once the listener has its port.
     ///

@@ -152,14 +152,21 @@ section! {
     StorageConfig as storage {
         /// mmap: segment files, written through one journal a directory and read through memory maps.
         backend: StorageBackend = StorageBackend::Mmap, Rule::Choice(StorageBackend::NAMES);
-        /// The size of one file of the journal that all partitions share; a few are kept and used again.
+        /// The size of one file of the journal that all partitions share. Files are written over and over. A quarter
+        /// of it is the largest entry, and with that the largest record batch.
         journal_file_bytes: u64 = 64 << 20, Rule::bytes(MIB, 4 * GIB);
+        /// The number of journal files. When all are full, writes wait until segments have been synced.
+        max_journal_files: usize = 8, Rule::whole(2, 1_000);
         /// The memory that holds the newest entries of all partitions for consumers that keep up.
-        tail_cache_bytes: usize = 64 << 20, Rule::bytes(0, TIB);
-        /// The number of retired segment files that are kept to be written again, which is faster than new ones.
-        recycled_segments: usize = 8, Rule::whole(0, 10_000);
-        /// The distance between two entries of a segment's index.
-        index_interval_bytes: u32 = 4096, Rule::bytes(512, 16 * MIB);
+        tail_cache_bytes: u64 = 32 << 20, Rule::bytes(0, TIB);
+        /// The disk space of retired segment files that are kept to be written again, which is faster than new ones.
+        recycled_bytes: u64 = 256 << 20, Rule::bytes(0, TIB);
+        /// The number of segment files that are open at a time.
+        max_open_files: usize = 256, Rule::whole(16, 1_000_000);
+        /// The number of sealed segments that are mapped at a time. The system allows a process about 65,000 maps.
+        max_maps: usize = 4096, Rule::whole(16, 60_000);
+        /// The disk space that is left alone: with less of it free, writes are refused and reads go on.
+        min_free_bytes: u64 = 16 << 20, Rule::bytes(MIB, TIB);
     }
 }
 

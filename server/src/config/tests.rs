@@ -179,6 +179,7 @@ fn values_that_contradict_each_other_are_refused_where_they_were_set() {
             "[topics]\nsegment_bytes = \"1MiB\"\nmax_message_bytes = \"2MiB\"\n",
             3,
         ),
+        ("[storage]\njournal_file_bytes = \"1MiB\"\n", 2),
         ("[topics]\nreplication_factor = 3\n", 2),
         ("[topics]\nmin_insync_replicas = 2\n", 2),
         ("[groups]\nmax_session_timeout_ms = 10\n", 2),

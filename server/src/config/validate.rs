@@ -58,8 +58,13 @@ fn conflicts(config: &Config) -> Vec<Conflict> {
 }
 
 /// What is larger than what must hold it.
-fn sizes(config: &Config) -> [Option<Conflict>; 3] {
-    let Config { kafka, topics, .. } = config;
+fn sizes(config: &Config) -> [Option<Conflict>; 4] {
+    let Config {
+        kafka,
+        topics,
+        storage,
+        ..
+    } = config;
     let batch = usize::try_from(topics.max_message_bytes).unwrap_or(usize::MAX);
     let segment = usize::try_from(topics.segment_bytes).unwrap_or(usize::MAX);
     let request = kafka.max_request_bytes;
@@ -81,6 +86,14 @@ fn sizes(config: &Config) -> [Option<Conflict>; 3] {
             keys: ["topics.max_message_bytes", "topics.segment_bytes"],
             message: format!("a batch of {batch} bytes fits no segment of {segment}"),
             help: "raise segment_bytes to at least max_message_bytes",
+        }),
+        (batch as u64 > storage.max_entry_bytes()).then(|| Conflict {
+            keys: ["topics.max_message_bytes", "storage.journal_file_bytes"],
+            message: format!(
+                "a batch of {batch} bytes fits no entry of {}",
+                storage.max_entry_bytes()
+            ),
+            help: "raise journal_file_bytes to at least four times max_message_bytes",
         }),
     ]
 }
