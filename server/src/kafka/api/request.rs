@@ -3,6 +3,8 @@
 use super::key::ApiKey;
 use super::response::ApiResponse;
 use super::table::for_each_api;
+#[cfg(test)]
+use crate::kafka::wire::sample::{Sample, Sampler};
 use crate::kafka::wire::{
     KafkaString, OutFrame, Reader, RequestHeader, Version, Wire, WireError, WireErrorKind, Writer,
 };
@@ -50,6 +52,14 @@ macro_rules! requests {
             fn write(&self, w: &mut Writer, v: Version) -> Result<(), WireError> {
                 match self {
                     $(Self::$name(request) => request.write(w, v),)*
+                }
+            }
+
+            /// A random request of an API.
+            #[cfg(test)]
+            pub(crate) fn sample(s: &mut Sampler, api_key: ApiKey, v: Version) -> Self {
+                match api_key {
+                    $(ApiKey::$name => Self::$name(Sample::sample(s, v)),)*
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 use super::key::ApiKey;
 use super::table::for_each_api;
+#[cfg(test)]
+use crate::kafka::wire::sample::{Sample, Sampler};
 use crate::kafka::wire::{OutFrame, Reader, ResponseHeader, Version, Wire, WireError, WireErrorKind, Writer};
 use bytes::BytesMut;
 
@@ -72,6 +74,14 @@ macro_rules! responses {
             fn write(&self, w: &mut Writer, v: Version) -> Result<(), WireError> {
                 match self {
                     $(Self::$name(response) => response.write(w, v),)*
+                }
+            }
+
+            /// A random response of an API.
+            #[cfg(test)]
+            pub(crate) fn sample(s: &mut Sampler, api_key: ApiKey, v: Version) -> Self {
+                match api_key {
+                    $(ApiKey::$name => Self::$name(Sample::sample(s, v)),)*
                 }
             }
         }

@@ -1,13 +1,52 @@
 use super::*;
+use crate::kafka::wire::sample::Sampler;
 use crate::kafka::wire::*;
 use bytes::{Buf, Bytes, BytesMut};
 
+mod attacks;
+mod differential;
+mod golden;
+
+/// The frame without its length prefix, which is checked.
 fn body(frame: OutFrame) -> BytesMut {
     let mut bytes = BytesMut::from(&frame.into_bytes()[..]);
     let len = frame_len(bytes[..4].try_into().unwrap(), DEFAULT_MAX_FRAME_LEN).unwrap();
     bytes.advance(4);
     assert_eq!(len, bytes.len());
     bytes
+}
+
+/// Every served version of every API.
+fn all_versions() -> impl Iterator<Item = (ApiKey, Version)> {
+    let versions = |key: &ApiKey| {
+        key.versions().map({
+            let key = *key;
+            move |v| (key, key.version(v).unwrap())
+        })
+    };
+    ApiKey::ALL.iter().flat_map(versions)
+}
+
+#[test]
+fn every_message_is_read_back_as_it_was_written() {
+    let mut s = Sampler::new(Sampler::seed());
+    for (key, v) in all_versions() {
+        for _ in 0..20 {
+            let request = Request::sample(&mut s, key, v);
+            let frame = body(request.encode(v.api, 1, Some("client".into())).unwrap());
+            let (header, decoded) = decode_request(frame).unwrap();
+            assert_eq!(
+                (header.api_key, header.api_version, header.correlation_id),
+                (key.code(), v.api, 1)
+            );
+            assert_eq!(decoded, request, "{key} v{}", v.api);
+
+            let response = Response::sample(&mut s, key, v);
+            let frame = body(response.encode(v.api, 2).unwrap());
+            let decoded = Response::decode(key, v.api, frame).unwrap();
+            assert_eq!(decoded, (2, response), "{key} v{}", v.api);
+        }
+    }
 }
 
 #[test]

@@ -113,6 +113,24 @@ macro_rules! wire_struct {
             }
         }
 
+        #[cfg(test)]
+        impl $crate::kafka::wire::sample::Sample for $name {
+            #[allow(unused_variables)]
+            fn sample(s: &mut $crate::kafka::wire::sample::Sampler, v: $crate::kafka::wire::Version) -> Self {
+                let mut value = Self::default();
+                $(
+                    if wire_field!(@in v $($versions)?) && (wire_field!(@untagged $($tag)?) || v.flexible) {
+                        loop {
+                            value.$field = $crate::kafka::wire::sample::Sample::sample(s, v);
+                            wire_field!(@again_if_null value.$field, v $(, $nullable)?);
+                            break;
+                        }
+                    }
+                )*
+                value
+            }
+        }
+
         impl $crate::kafka::wire::Nullable for $name {
             fn read_nullable(
                 r: &mut $crate::kafka::wire::Reader,
@@ -153,6 +171,13 @@ macro_rules! wire_field {
         if $value.is_none() && !($nullable).contains(&$v.api) {
             return Err($crate::kafka::wire::WireError::from($crate::kafka::wire::WireErrorKind::UnexpectedNull)
                 .in_field(concat!(stringify!($name), ".", stringify!($field))));
+        }
+    };
+
+    (@again_if_null $value:expr, $v:ident) => {};
+    (@again_if_null $value:expr, $v:ident, $nullable:expr) => {
+        if $value.is_none() && !($nullable).contains(&$v.api) {
+            continue;
         }
     };
 

@@ -17,6 +17,8 @@ pub mod header;
 pub mod macros;
 pub mod reader;
 pub mod records;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod uuid;
 pub mod varint;
 pub mod writer;

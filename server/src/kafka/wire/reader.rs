@@ -7,8 +7,8 @@ use bytes::{Buf, BytesMut};
 
 /// Strings up to this many bytes are stored inline and cost no allocation.
 const INLINE_STR_LEN: usize = 23;
-/// Bookkeeping of a shared string, charged to the budget.
-const SHARED_STR_OVERHEAD: usize = 16;
+/// Bookkeeping and padding of a shared string, charged to the budget.
+const SHARED_STR_OVERHEAD: usize = 24;
 /// The longest string of the protocol, in bytes: the length is a signed 16-bit integer, also in the compact form.
 pub(super) const MAX_STR_LEN: usize = i16::MAX as usize;
 

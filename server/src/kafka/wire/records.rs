@@ -1,11 +1,12 @@
 //! The records of a Fetch response.
 
 use bytes::{Buf, Bytes, BytesMut};
+use std::fmt;
 
 /// Record batches as slices of the log, sent one after the other without a copy.
 ///
 /// Two values are equal if their bytes are, however they are cut.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RecordSlices {
     slices: Vec<Bytes>,
     len: usize,
@@ -56,6 +57,18 @@ impl RecordSlices {
             all.extend_from_slice(slice);
         }
         all.freeze()
+    }
+}
+
+/// Shows the sizes, not the records.
+impl fmt::Debug for RecordSlices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RecordSlices({} bytes in {} slices)",
+            self.len,
+            self.slices.len()
+        )
     }
 }
 
