@@ -1,6 +1,7 @@
 //! The broker: Kafka protocol, partitions, groups, and the composition of the selected backends.
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod kafka;
 pub mod runtime;

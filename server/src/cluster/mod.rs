@@ -1,0 +1,26 @@
+//! The control plane: the metadata group's state machine, and what proposes to it.
+//!
+//! ```text
+//! handler -> Controller (propose) -> group 0 -> log -> apply task -> State::apply -> ClusterImage -> everybody
+//! ```
+//!
+//! Every node applies the metadata group and answers from its own [`ClusterImage`]; a change is answered when it was
+//! applied here, with what applying it decided.
+
+pub mod controller;
+pub mod error;
+pub mod ids;
+pub mod image;
+pub mod names;
+pub mod placement;
+pub mod producer_ids;
+pub mod state;
+pub mod topic_config;
+pub mod view;
+
+pub use controller::{Controller, Registration};
+pub use error::{ControlError, OpenError};
+pub use ids::TopicId;
+pub use image::ClusterImage;
+pub use producer_ids::ProducerIds;
+pub use view::{LeaderView, PartitionView, PartitionsReady};

@@ -1,0 +1,122 @@
+//! A topic, its partitions and where they live.
+
+use crate::cluster::ids::TopicId;
+use chronik_core::{GroupId, NodeId, ReplicaId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The topic that keeps the offsets of consumer groups.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic that will keep the state of transactions.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// The nodes that hold a partition, the preferred leader first.
+pub type Placement = Vec<u64>;
+
+/// Configs and the entry that set them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigSet {
+    /// The index of the entry that last changed them; a writer names it, so that no change of another is lost.
+    pub revision: u64,
+    /// The values that were set; what is absent has its default.
+    pub values: BTreeMap<String, String>,
+}
+
+/// A replica of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replica {
+    replica: u64,
+    node: u64,
+}
+
+impl Replica {
+    pub(super) const fn new(replica: ReplicaId, node: NodeId) -> Self {
+        Self {
+            replica: replica.0,
+            node: node.0,
+        }
+    }
+
+    /// Its identity in the partition's group.
+    #[must_use]
+    pub const fn replica(self) -> ReplicaId {
+        ReplicaId(self.replica)
+    }
+
+    /// Its node.
+    #[must_use]
+    pub const fn node(self) -> NodeId {
+        NodeId(self.node)
+    }
+}
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    group: u64,
+    replicas: Vec<Replica>,
+}
+
+impl Partition {
+    pub(super) const fn new(group: GroupId, replicas: Vec<Replica>) -> Self {
+        Self {
+            group: group.0,
+            replicas,
+        }
+    }
+
+    /// The log that holds it. A group id is issued once.
+    #[must_use]
+    pub const fn group(&self) -> GroupId {
+        GroupId(self.group)
+    }
+
+    /// Its replicas, the preferred leader first.
+    #[must_use]
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// The name.
+    pub name: Arc<str>,
+    /// The id.
+    pub id: TopicId,
+    /// The partitions by their index.
+    pub partitions: Vec<Partition>,
+    /// The configs that were set for it.
+    pub configs: ConfigSet,
+}
+
+impl Topic {
+    /// Whether it belongs to the broker and not to a client.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        is_internal(&self.name)
+    }
+
+    /// The partition with this index.
+    #[must_use]
+    pub fn partition(&self, index: i32) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// The groups of all partitions.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.partitions.iter().map(Partition::group)
+    }
+}
+
+/// Whether a topic of this name belongs to the broker.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
+}
