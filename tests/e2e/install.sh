@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
 # Installs every client and tool of the end-to-end tests at a pinned version, through the ordinary package clients,
-# into target/e2e (git ignores it). Parts whose inputs did not change are skipped. `--control` adds Apache Kafka's
-# broker, which the control run (CHRONIK_E2E_BROKER=kafka) needs.
+# into target/e2e (git ignores it). Parts whose inputs did not change are skipped.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${CHRONIK_E2E_CACHE:-$root/target/e2e}
 mkdir -p "$cache/stamps"
-control=no
-[ "${1:-}" = "--control" ] && control=yes
 
 # once NAME FILE... -- COMMAND: runs COMMAND unless the stamp of NAME carries the hash of the files already.
 once() {
@@ -60,13 +57,8 @@ java_client() {
   javac -nowarn -d "$cache/java/classes" -cp "$cache/java/libs/*" "$here"/clients/java/src/*.java
 }
 
-control_broker() {
-  retry mvn -q -B -f "$here/control/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/control/libs"
-}
-
 debian >"$cache/stamps/debian.log" 2>&1 || { cat "$cache/stamps/debian.log" >&2; exit 1; }
 once python "$here/requirements.txt" -- python_venv
 once node "$here/clients/node/package.json" "$here/clients/node/package-lock.json" -- node_clients
 once go "$here"/clients/go/*.go "$here"/clients/go/go.mod "$here"/clients/go/go.sum -- go_client
 once java "$here/clients/java/pom.xml" "$here"/clients/java/src/*.java -- java_client
-[ "$control" = no ] || once control "$here/control/pom.xml" -- control_broker

@@ -5,11 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${CHRONIK_E2E_CACHE:-$root/target/e2e}
-if [ "${CHRONIK_E2E_BROKER:-chronik}" = kafka ]; then
-  "$here/install.sh" --control
-else
-  "$here/install.sh"
-fi
+"$here/install.sh"
 args=()
 for a in "$@"; do
   if [ "$a" = --quick ]; then args+=(-m "not slow"); else args+=("$a"); fi

@@ -109,7 +109,11 @@ def test_a_transactional_batch_outside_of_a_transaction_is_refused(log, one):
 
 
 def test_repeated_frames_before_and_after_a_kill(own_broker, topic):
-    """The window of the last five batches survives kill -9: repeats get their old offsets, new ones go on."""
+    """The window of the last five batches survives kill -9: repeats get their old offsets, new ones go on.
+
+    Kafka's own snapshots keep only the last batch.
+    """
+    window = range(6, 7) if CONTROL else range(2, 7)
     create_topic(own_broker, topic)
     with LogClient(own_broker.port) as client:
         producer = client.new_producer()
@@ -122,8 +126,8 @@ def test_repeated_frames_before_and_after_a_kill(own_broker, topic):
     for round_ in range(2):
         own_broker.restart()
         with LogClient(own_broker.port) as client:
-            again = [client.produce(topic, frame) for frame in frames[-5:]]
-            assert [(a["ErrorCode"], a["BaseOffset"]) for a in again] == [(0, o) for o in range(2, 7)]
+            again = [client.produce(topic, frames[i]) for i in window]
+            assert [(a["ErrorCode"], a["BaseOffset"]) for a in again] == [(0, i) for i in window]
             gap = client.produce(topic, batch(producer, 9 + round_))
             assert gap["ErrorCode"] == errors.OUT_OF_ORDER_SEQUENCE_NUMBER
             assert client.new_producer()[0] not in (producer[0], other[0]), "ids are not reused after a restart"

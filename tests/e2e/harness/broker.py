@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 
-from .paths import CACHE, CONTROL, SERVER
+from .paths import CACHE, CONTROL, E2E, SERVER
 
 READY_LIMIT_S = 60
 NET_STATES = {"listen": "0A"}
@@ -191,7 +191,7 @@ class ControlBroker(Broker):
 
     def java(self, heap):
         return ["java", f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp",
-                f"{CACHE}/control/libs/*", f"-Dlog4j2.configurationFile={CACHE}/control/log4j2.properties"]
+                f"{CACHE}/java/libs/*", f"-Dlog4j2.configurationFile={E2E}/control/log4j2.properties"]
 
     def argv(self):
         return [*self.java(768), "kafka.Kafka", str(self.directory / "server.properties")]
@@ -200,9 +200,6 @@ class ControlBroker(Broker):
         return os.path.realpath(shutil.which("java"))
 
     def prepare(self):
-        (CACHE / "control" / "log4j2.properties").write_text(
-            "appender.out.type = Console\nappender.out.name = out\nappender.out.layout.type = PatternLayout\n"
-            "appender.out.layout.pattern = %d %p %c{1} %m%n\nrootLogger.level = info\nrootLogger.appenderRef.out.ref = out\n")
         properties = {
             "process.roles": "broker,controller", "node.id": 1,
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
@@ -211,7 +208,8 @@ class ControlBroker(Broker):
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
             "log.dirs": self.data, "offsets.topic.replication.factor": 1, "offsets.topic.num.partitions": 4,
             "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
-            "group.initial.rebalance.delay.ms": 0, "log.flush.interval.messages": 1, "group.min.session.timeout.ms": 1000,
+            "group.initial.rebalance.delay.ms": 0, "broker.session.timeout.ms": 1000,
+            "broker.heartbeat.interval.ms": 200, "log.flush.interval.messages": 1, "group.min.session.timeout.ms": 1000,
         }
         path = self.directory / "server.properties"
         path.write_text("".join(f"{k}={v}\n" for k, v in properties.items()))

@@ -4,7 +4,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 
 from .paths import CACHE, E2E, JAVA_CLASSPATH, NODE
@@ -86,6 +85,13 @@ class Driver:
                         timeout=wait_ms / 1000 + 30)[0]
 
 
+def java_main(main, *args, timeout=90):
+    """Runs a main class in a JVM of its own, for tools that do their last work in shutdown hooks."""
+    done = subprocess.run([*JVM, main, *args], capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"{main}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
 class Drivers:
     """Starts each driver once, when it is first asked for."""
 
@@ -101,6 +107,3 @@ class Drivers:
     def close(self):
         for driver in self.live.values():
             driver.close()
-
-
-assert sys.version_info >= (3, 11)

@@ -7,11 +7,12 @@ import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.common.utils.Exit;
 
 /**
  * The tool command: calls the main method of one of Kafka's command line tools with its own stdin and stdout. A call of
- * exit ends the tool by an exception; shutdown hooks are kept aside, and run when the tool is told to stop.
+ * exit becomes an exception, and the first one gives the status; shutdown hooks run when main has ended or its time is up.
  */
 final class Tool {
     private Tool() {}
@@ -31,11 +32,9 @@ final class Tool {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         ByteArrayOutputStream err = new ByteArrayOutputStream();
         List<Runnable> hooks = new ArrayList<>();
-        int[] status = {0};
+        AtomicReference<Integer> status = new AtomicReference<>();
         Exit.Procedure leave = (code, message) -> {
-            synchronized (status) {
-                status[0] = code;
-            }
+            status.compareAndSet(null, code);
             throw new Exited(code);
         };
         Exit.setExitProcedure(leave);
@@ -52,13 +51,12 @@ final class Tool {
             thread.start();
             thread.join(command.path("wait_ms").asLong(60000));
             boolean stopped = thread.isAlive();
-            if (stopped) {
-                List.copyOf(hooks).forEach(Runnable::run);
-                thread.join(20000);
-            }
+            List.copyOf(hooks).forEach(Runnable::run);
+            thread.join(20000);
+            status.compareAndSet(null, 0);
             var line = Driver.JSON.createObjectNode();
             line.put("out", out.toString(StandardCharsets.UTF_8)).put("err", err.toString(StandardCharsets.UTF_8));
-            line.put("exit", status[0]).put("stopped", stopped).put("hung", thread.isAlive());
+            line.put("exit", status.get()).put("stopped", stopped).put("hung", thread.isAlive());
             Driver.emit(line);
         } finally {
             System.setIn(in);
@@ -67,17 +65,17 @@ final class Tool {
         }
     }
 
-    private static void call(String name, List<String> args, int[] status) {
+    private static void call(String name, List<String> args, AtomicReference<Integer> status) {
         try {
             Class.forName(name).getMethod("main", String[].class).invoke(null, (Object) args.toArray(new String[0]));
         } catch (InvocationTargetException thrown) {
             if (!(thrown.getCause() instanceof Exited)) {
                 thrown.getCause().printStackTrace();
-                status[0] = 1;
+                status.compareAndSet(null, 1);
             }
         } catch (ReflectiveOperationException missing) {
             missing.printStackTrace();
-            status[0] = 1;
+            status.compareAndSet(null, 1);
         }
     }
 }
