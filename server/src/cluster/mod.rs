@@ -7,10 +7,15 @@
 //! Every node applies the metadata group and answers from its own [`ClusterImage`]; a change is answered when it was
 //! applied here, with what applying it decided.
 
+pub mod authorized;
+pub mod context;
 pub mod controller;
+pub mod describe;
 pub mod error;
 pub mod ids;
 pub mod image;
+pub mod join;
+pub mod kafka_error;
 pub mod names;
 pub mod placement;
 pub mod producer_ids;
@@ -18,9 +23,11 @@ pub mod state;
 pub mod topic_config;
 pub mod view;
 
+pub use context::ControlContext;
 pub use controller::{Controller, Registration};
 pub use error::{ControlError, OpenError};
 pub use ids::TopicId;
 pub use image::ClusterImage;
+pub use kafka_error::KafkaError;
 pub use producer_ids::ProducerIds;
 pub use view::{LeaderView, PartitionView, PartitionsReady};

@@ -4,7 +4,7 @@ use chronik_core::{BoxFuture, GroupId, NodeId};
 use std::fmt::Debug;
 
 /// Who leads a partition now, as far as this node knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionView {
     /// The leader; nothing while there is none.
     pub leader: Option<NodeId>,
@@ -14,6 +14,18 @@ pub struct PartitionView {
     pub in_sync: Vec<NodeId>,
     /// The replicas that cannot be reached.
     pub offline: Vec<NodeId>,
+}
+
+impl Default for PartitionView {
+    /// Nothing is known.
+    fn default() -> Self {
+        Self {
+            leader: None,
+            leader_epoch: -1,
+            in_sync: Vec::new(),
+            offline: Vec::new(),
+        }
+    }
 }
 
 /// Knows the leaders of partitions: of those that run here, and by gossip of the others.
