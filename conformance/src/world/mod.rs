@@ -12,6 +12,6 @@ pub use prng::{Prng, Seed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks, whatever a panicking check left behind: the verdict comes from the check, not from the lock.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,115 @@
+//! The reading side of a group of the reference store.
+
+use super::Mutant;
+use super::store::{Shared, SharedModel};
+use crate::model::GroupModel;
+use crate::world::locked;
+use chronik_core::env::DiskLane;
+use chronik_core::log_store::{Checkpoint, LogState, Read, SegmentInfo, TimeQuery};
+use chronik_core::{Entry, EntryMeta, LogError, LogId, LogIndex, LogReader, Offset, Term, Ticket};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+#[derive(Debug)]
+pub(super) struct MemReader {
+    shared: Arc<Shared>,
+    model: SharedModel,
+    /// What a mutant answers reads by offset from.
+    stale: Mutex<BTreeMap<Offset, Vec<Entry>>>,
+}
+
+impl MemReader {
+    pub(super) fn new(shared: Arc<Shared>, model: SharedModel) -> Self {
+        Self {
+            shared,
+            model,
+            stale: Mutex::default(),
+        }
+    }
+
+    /// Answers now, or by a job of the read lane.
+    fn answer<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&GroupModel) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<Read<T>, LogError> {
+        if !self.shared.options.pending_reads {
+            return look(&locked(&self.model)).map(Read::Ready);
+        }
+        let answer = Arc::new(Mutex::new(None));
+        let (sender, done) = Ticket::pair();
+        let (slot, model) = (Arc::clone(&answer), Arc::clone(&self.model));
+        let job = move || {
+            *locked(&slot) = Some(look(&locked(&model)));
+            sender.resolve(Ok(()));
+        };
+        self.shared.env.disk.submit(DiskLane::Read, Box::new(job));
+        Ok(Read::Pending(Box::pin(async move {
+            done.await?;
+            let answer = locked(&answer).take();
+            answer.unwrap_or(Err(LogError::Closed))
+        })))
+    }
+}
+
+impl LogReader for MemReader {
+    fn state(&self) -> LogState {
+        let mut state = locked(&self.model).state();
+        if self.shared.has(Mutant::PurgeForgetsTerm) && state.purged != LogId::default() {
+            state.purged.term = Term(0);
+        }
+        state
+    }
+
+    fn term_at(&self, index: LogIndex) -> Result<Term, LogError> {
+        let model = locked(&self.model);
+        if self.shared.has(Mutant::PurgeForgetsTerm) && index == model.state().purged.index {
+            let first = index.next();
+            return Err(LogError::Compacted { first });
+        }
+        model.term_at(index)
+    }
+
+    fn entries(&self, mut range: Range<LogIndex>, max_bytes: u64) -> Result<Read<Vec<Entry>>, LogError> {
+        if self.shared.has(Mutant::SkipsCompactedGap) {
+            range.start = range.start.max(locked(&self.model).state().index_start());
+        }
+        let strict = self.shared.has(Mutant::StrictByteLimit);
+        self.answer(move |model| {
+            let mut run = model.entries(&range, max_bytes)?;
+            if strict {
+                run.retain(|entry| entry.payload.len() as u64 <= max_bytes);
+            }
+            Ok(run)
+        })
+    }
+
+    fn read_offsets(&self, offsets: Range<Offset>, max_bytes: u64) -> Result<Read<Vec<Entry>>, LogError> {
+        if self.shared.has(Mutant::StaleCache) {
+            let mut stale = locked(&self.stale);
+            let run = locked(&self.model).read_offsets(&offsets, max_bytes)?;
+            let cached = stale.entry(offsets.start).or_default();
+            if cached.is_empty() {
+                *cached = run;
+            }
+            return Ok(Read::Ready(cached.clone()));
+        }
+        self.answer(move |model| model.read_offsets(&offsets, max_bytes))
+    }
+
+    fn find_time(&self, query: TimeQuery, before: Offset) -> Result<Read<Option<EntryMeta>>, LogError> {
+        self.answer(move |model| Ok(model.find_time(query, before)))
+    }
+
+    fn end_of_term(&self, term: Term) -> Option<(Term, Offset)> {
+        locked(&self.model).end_of_term(term)
+    }
+
+    fn checkpoint(&self, index: LogIndex) -> Result<Option<Checkpoint>, LogError> {
+        Ok(locked(&self.model).checkpoint(index))
+    }
+
+    fn segments(&self) -> Vec<SegmentInfo> {
+        locked(&self.model).segments()
+    }
+}
