@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod documents;
+mod environment;
 mod modules;
 mod sources;
 mod tree;

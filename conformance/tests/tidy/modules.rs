@@ -9,31 +9,63 @@ use crate::tree::{file, files, nothing_breaks};
 #[test]
 fn every_source_file_is_reached_from_a_target_that_cargo_builds() {
     let sources = files(&[".rs"]);
-    let paths: BTreeSet<&str> = sources.iter().map(|source| source.path.as_str()).collect();
-    let mut reached = BTreeSet::new();
-    let mut waiting: Vec<String> = paths
+    let paths: BTreeSet<String> = sources.into_iter().map(|source| source.path).collect();
+    let roots = paths.iter().filter(|path| is_target(path));
+    let reached = reached(&paths, roots, |_| true);
+    let dead: Vec<String> = paths.difference(&reached).cloned().collect();
+    nothing_breaks("every source file belongs to a target", &dead);
+}
+
+/// The sources of the libraries and binaries, without those that only tests use.
+pub(crate) fn shipped() -> BTreeSet<String> {
+    let paths: BTreeSet<String> = files(&[".rs"]).into_iter().map(|source| source.path).collect();
+    let roots = paths
         .iter()
-        .filter(|path| is_target(path))
-        .map(|path| (*path).to_owned())
-        .collect();
+        .filter(|path| path.ends_with("/src/lib.rs") || path.ends_with("/src/main.rs"));
+    reached(&paths, roots, |item| !is_for_tests(item))
+}
+
+/// Whether an item is compiled for tests only.
+pub(crate) fn is_for_tests(item: &Item) -> bool {
+    let attributes = match item {
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => return false,
+    };
+    attributes.iter().any(|attribute| match &attribute.meta {
+        Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
+        _ => false,
+    })
+}
+
+/// The files that the roots lead to by the module declarations that are followed.
+fn reached<'a>(
+    paths: &BTreeSet<String>,
+    roots: impl Iterator<Item = &'a String>,
+    follow: fn(&Item) -> bool,
+) -> BTreeSet<String> {
+    let mut reached = BTreeSet::new();
+    let mut waiting: Vec<String> = roots.cloned().collect();
     while let Some(path) = waiting.pop() {
         let syntax = syn::parse_file(&file(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let home = children_of(&path);
         let mut found = Vec::new();
-        modules(&syntax.items, folder_of(&path), &home, &mut found);
+        modules(
+            &syntax.items,
+            folder_of(&path),
+            &children_of(&path),
+            follow,
+            &mut found,
+        );
         waiting.extend(
             found
                 .into_iter()
-                .filter(|child| paths.contains(child.as_str()) && !reached.contains(child)),
+                .filter(|child| paths.contains(child) && !reached.contains(child)),
         );
         reached.insert(path);
     }
-    let dead: Vec<String> = paths
-        .iter()
-        .filter(|path| !reached.contains(**path))
-        .map(ToString::to_string)
-        .collect();
-    nothing_breaks("every source file belongs to a target", &dead);
+    reached
 }
 
 #[test]
@@ -86,12 +118,12 @@ fn children_of(path: &str) -> String {
 }
 
 /// The files that the `mod x;` of these items can mean.
-fn modules(items: &[Item], folder: &str, home: &str, found: &mut Vec<String>) {
-    for item in items {
+fn modules(items: &[Item], folder: &str, home: &str, follow: fn(&Item) -> bool, found: &mut Vec<String>) {
+    for item in items.iter().filter(|item| follow(item)) {
         let Item::Mod(module) = item else { continue };
         let name = module.ident.to_string();
         match (&module.content, path_attribute(&module.attrs)) {
-            (Some((_, items)), _) => modules(items, folder, &format!("{home}/{name}"), found),
+            (Some((_, items)), _) => modules(items, folder, &format!("{home}/{name}"), follow, found),
             (None, Some(path)) => found.push(normal(&format!("{folder}/{path}"))),
             (None, None) => found.extend([format!("{home}/{name}.rs"), format!("{home}/{name}/mod.rs")]),
         }
