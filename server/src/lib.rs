@@ -4,4 +4,5 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod kafka;
+pub mod partition;
 pub mod runtime;

@@ -53,3 +53,32 @@ pub fn find_by_time(
     })?;
     Ok(found)
 }
+
+/// The first of the records of a stored batch, at or after `min_offset`, that has the greatest timestamp among those;
+/// none if no record is there or none has a timestamp.
+///
+/// # Errors
+/// As [`find_by_time`].
+pub fn find_greatest(
+    batch: &BatchView<'_>,
+    min_offset: i64,
+) -> Result<Option<TimestampedOffset>, RecordError> {
+    if batch.timestamp_type() == TimestampType::LogAppendTime || batch.base_offset() >= min_offset {
+        return match batch.max_timestamp_ms() {
+            ..0 => Ok(None),
+            greatest => find_by_time(batch, greatest, min_offset),
+        };
+    }
+    let (base, base_timestamp) = (batch.base_offset(), batch.base_timestamp_ms());
+    let mut best: Option<TimestampedOffset> = None;
+    walk_records(batch, DecompressLimits::STORED, |record| {
+        let offset = base.saturating_add(i64::from(record.offset_delta));
+        let timestamp_ms = base_timestamp.saturating_add(record.timestamp_delta);
+        let better = best.is_none_or(|best| timestamp_ms > best.timestamp_ms);
+        if offset >= min_offset && timestamp_ms >= 0 && better {
+            best = Some(TimestampedOffset { offset, timestamp_ms });
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(best)
+}

@@ -1,0 +1,251 @@
+//! Step 3: committed entries are pulled from the log, in order, and make the state.
+//!
+//! The same function runs live and in replay. Checkpoints are taken where segments end, so that their prefix can be
+//! purged with the state as of that place, and every so many bytes in between, so that a restart replays little.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use chronik_core::consensus::{Maintenance, Progress, Role};
+use chronik_core::{Entry, LogIndex, ReplicaId};
+
+use super::error::PartitionError;
+use super::notify::Ended;
+use super::open::Partition;
+use super::stamp::leader_epoch;
+use super::state::Effects;
+
+/// The most payload bytes that are read from the log at a time.
+const CHUNK_BYTES: u64 = 1 << 20;
+/// The payload bytes between two checkpoints, at least.
+const CHECKPOINT_BYTES: u64 = 16 << 20;
+/// How many times its own size lies between a checkpoint and the next.
+const CHECKPOINT_SHARE: u64 = 32;
+/// More than the bytes that a store adds to an entry's payload.
+const ENTRY_OVERHEAD_BYTES: u64 = 256;
+
+/// Pulls and applies for one partition; there is one a partition.
+pub(super) struct Applier {
+    partition: Arc<Partition>,
+    /// Payload bytes applied since the last checkpoint.
+    since_checkpoint: u64,
+    /// The payload bytes after which the next checkpoint is due.
+    checkpoint_after: u64,
+    /// The entry that the last checkpoint covers.
+    checkpointed: LogIndex,
+    /// Bytes applied since the last segment end that was seen, counted generously.
+    since_segment_end: u64,
+    /// Whether entries were committed before the partition was opened.
+    replaying: bool,
+}
+
+impl Applier {
+    /// Starts where the partition's state stands.
+    pub(super) fn new(partition: Arc<Partition>) -> Self {
+        let checkpointed = partition.ledger().state.applied.index;
+        Self {
+            partition,
+            since_checkpoint: 0,
+            checkpoint_after: CHECKPOINT_BYTES,
+            checkpointed,
+            // A segment may end at the very place where the state stands.
+            since_segment_end: u64::MAX,
+            replaying: true,
+        }
+    }
+
+    /// Applies what was committed before the partition was opened.
+    ///
+    /// # Errors
+    /// `Storage` if the log cannot be read, `Unreadable` if it holds something that cannot be applied.
+    pub(super) async fn replay(&mut self) -> Result<(), PartitionError> {
+        let progress = self.partition.progress.get();
+        self.catch_up(progress.commit).await?;
+        self.replaying = false;
+        self.partition.publish(&progress);
+        Ok(())
+    }
+
+    /// Follows the engine until the group is closed or fails. The partition is ended then.
+    pub(super) async fn run(mut self) {
+        loop {
+            let (progress, version) = self.partition.progress.versioned();
+            if let Err(error) = self.catch_up(progress.commit).await {
+                if self.partition.view().ended.is_some() {
+                    return;
+                }
+                log::error!(
+                    "event=apply_failed partition={} error=\"{error}\"",
+                    self.partition.name
+                );
+                self.partition.ended(Ended::Failed);
+                self.partition.group.close().await;
+                return;
+            }
+            self.partition.publish(&progress);
+            if progress.role == Role::Stopped {
+                self.partition.ended(Ended::Failed);
+                return;
+            }
+            self.partition.progress.changed(version).await;
+        }
+    }
+
+    /// Applies every entry up to `commit`.
+    async fn catch_up(&mut self, commit: LogIndex) -> Result<(), PartitionError> {
+        loop {
+            let applied = self.partition.ledger().state.applied.index;
+            let until = self.next_stop(applied, commit);
+            if applied >= until {
+                return Ok(());
+            }
+            let range = applied.next()..until.next();
+            let entries = self.partition.reader.entries(range, CHUNK_BYTES)?.get().await?;
+            if entries.is_empty() {
+                return Err(PartitionError::Unreadable(
+                    "the log ends before its commit index".into(),
+                ));
+            }
+            self.apply(&entries)?;
+        }
+    }
+
+    /// How far to apply in one go: to `commit`, or to the end of a segment before it. Where the state stands at the end
+    /// of a segment, it is checkpointed.
+    fn next_stop(&mut self, applied: LogIndex, commit: LogIndex) -> LogIndex {
+        if self.since_segment_end < self.partition.config().segment_bytes {
+            return commit;
+        }
+        let segments = self.partition.reader.segments();
+        let mut next_end = None;
+        for segment in segments.iter().filter(|segment| segment.sealed) {
+            match segment.last.index.cmp(&applied) {
+                Ordering::Less => {}
+                Ordering::Equal => self.checkpoint(),
+                Ordering::Greater => {
+                    next_end = Some(segment.last.index);
+                    break;
+                }
+            }
+        }
+        if next_end.is_none() {
+            let active = segments.last().filter(|segment| !segment.sealed);
+            self.since_segment_end = active.map_or(0, |segment| segment.size_bytes);
+        }
+        next_end.map_or(commit, |end| end.min(commit))
+    }
+
+    /// Applies a run of entries under the ledger, tells those who wait, and does what the entries ask for.
+    fn apply(&mut self, entries: &[Entry]) -> Result<(), PartitionError> {
+        let mut effects = Effects::default();
+        {
+            let mut ledger = self.partition.ledger();
+            let ledger = &mut *ledger;
+            for entry in entries {
+                let settle = |fields: &_| ledger.in_flight.settle(fields);
+                effects.join(
+                    ledger
+                        .state
+                        .apply(entry, settle)
+                        .map_err(PartitionError::Unreadable)?,
+                );
+                let bytes = entry.payload.len() as u64;
+                self.since_checkpoint += bytes;
+                self.since_segment_end = self
+                    .since_segment_end
+                    .saturating_add(bytes + ENTRY_OVERHEAD_BYTES);
+            }
+        }
+        self.partition.publish_state();
+        if self.since_checkpoint >= self.checkpoint_after {
+            self.checkpoint();
+        }
+        self.act(effects);
+        Ok(())
+    }
+
+    /// Does what commands ask of this replica's log. In replay it was done before, or will be by the next round of
+    /// upkeep.
+    fn act(&mut self, effects: Effects) {
+        if self.replaying {
+            return;
+        }
+        if effects.roll {
+            let policy = self.partition.config().segment_policy();
+            self.partition.maintain(Maintenance::Roll { policy, now: true });
+            self.since_segment_end = u64::MAX;
+        }
+        if effects.log_start_moved {
+            self.partition.purge();
+        }
+    }
+
+    /// Stores the state as of the last applied entry. Nothing depends on it but the length of a replay and how far
+    /// the log can be purged, so that nobody waits for it.
+    fn checkpoint(&mut self) {
+        let checkpoint = self.partition.ledger().state.checkpoint();
+        self.since_checkpoint = 0;
+        self.checkpoint_after = CHECKPOINT_BYTES.max(CHECKPOINT_SHARE * checkpoint.data.len() as u64);
+        if checkpoint.at.index > self.checkpointed {
+            self.checkpointed = checkpoint.at.index;
+            self.partition.maintain(Maintenance::Checkpoint(checkpoint));
+        }
+    }
+}
+
+impl Partition {
+    /// Shows what was applied to those who wait.
+    fn publish_state(&self) {
+        let (applied, next_offset, log_start) = {
+            let ledger = self.ledger();
+            (
+                ledger.state.applied.index,
+                ledger.state.next_offset,
+                ledger.state.log_start,
+            )
+        };
+        self.notifier.update(|view| {
+            view.applied = applied;
+            view.high_watermark = next_offset;
+            view.last_stable_offset = next_offset;
+            view.log_start = log_start;
+        });
+    }
+
+    /// Shows where the engine stands to those who wait. A new term starts with nothing in flight.
+    fn publish(&self, progress: &Progress) {
+        let applied = {
+            let mut ledger = self.ledger();
+            if progress.role != Role::Leader {
+                ledger.in_flight.enter(progress.term);
+                ledger.heard_ms.clear();
+            }
+            ledger.state.applied.index
+        };
+        self.publish_state();
+        let caught_up = progress.own_term_start.is_some_and(|start| applied >= start);
+        self.notifier.update(|view| {
+            view.leader_epoch = leader_epoch(progress.term);
+            view.leader = progress.leader.filter(|leader| *leader != ReplicaId(0));
+            view.serving = view.ended.is_none() && progress.role == Role::Leader && caught_up;
+        });
+    }
+
+    /// Ends the partition for those who wait, unless it was ended on purpose.
+    fn ended(&self, how: Ended) {
+        self.notifier.update(|view| {
+            view.ended.get_or_insert(how);
+            view.serving = false;
+        });
+    }
+
+    /// Asks the engine for upkeep of the log. A failure concerns the log as a whole and shows in the engine too.
+    pub(super) fn maintain(&self, maintenance: Maintenance) {
+        if let Err(error) = self.group.maintain(maintenance) {
+            log::warn!(
+                "event=log_upkeep_failed partition={} error=\"{error}\"",
+                self.name
+            );
+        }
+    }
+}

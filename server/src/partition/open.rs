@@ -1,0 +1,283 @@
+//! The life of a partition: open with replay, settings, close.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chronik_core::consensus::{Consensus, GroupSpec, Maintenance, Member, Membership, Progress, Role};
+use chronik_core::{ConsensusGroup, Env, GroupId, LogReader, LogStore, Watch};
+
+use super::apply::Applier;
+use super::config::PartitionConfig;
+use super::error::PartitionError;
+use super::in_flight::InFlight;
+use super::notify::{Ended, Notifier, Signal, Subscription, View};
+use super::retention::UpkeepState;
+use super::stamp::{BatchStamper, leader_epoch};
+use super::state::PartitionState;
+
+/// What a partition is opened from.
+#[derive(Debug, Clone)]
+pub struct PartitionSpec {
+    /// Topic and index, for the log.
+    pub name: Arc<str>,
+    /// The group whose log this is.
+    pub group: GroupId,
+    /// This node's replica of it.
+    pub replica: Member,
+    /// The membership that founds the group.
+    pub founding: Membership,
+    /// The settings.
+    pub config: PartitionConfig,
+}
+
+/// What all decisions about producers are taken under.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// What was applied.
+    pub(super) state: PartitionState,
+    /// What is proposed and not applied.
+    pub(super) in_flight: InFlight,
+    /// When each producer was last heard, in wall milliseconds; kept by the leader for
+    /// [`Command::ForgetProducers`](super::command::Command::ForgetProducers).
+    pub(super) heard_ms: std::collections::HashMap<i64, i64>,
+}
+
+/// One replica of a partition that is open on this node.
+pub struct Partition {
+    pub(super) name: Arc<str>,
+    pub(super) replica: Member,
+    pub(super) group: Arc<dyn ConsensusGroup>,
+    pub(super) progress: Watch<Progress>,
+    pub(super) reader: Arc<dyn LogReader>,
+    pub(super) env: Env,
+    pub(super) ledger: Mutex<Ledger>,
+    pub(super) notifier: Notifier,
+    pub(super) upkeep: Mutex<UpkeepState>,
+    config: Mutex<Arc<PartitionConfig>>,
+}
+
+impl Partition {
+    /// Opens the group's log, starts its engine, replays what is committed, and starts to apply what will be. When it
+    /// returns, everything that was acknowledged before is served.
+    ///
+    /// # Errors
+    /// `Storage` and `Unreadable`; the group is closed again then.
+    pub async fn open(
+        spec: PartitionSpec,
+        store: &dyn LogStore,
+        engine: &dyn Consensus,
+        env: Env,
+    ) -> Result<Arc<Self>, PartitionError> {
+        let PartitionSpec {
+            name,
+            group,
+            replica,
+            founding,
+            config,
+        } = spec;
+        let log = store.open_group(group, config.segment_policy())?;
+        let reader = Arc::clone(&log.reader);
+        let stamper = Arc::new(BatchStamper);
+        let group = engine
+            .open_group(GroupSpec {
+                group,
+                replica,
+                founding,
+                log,
+                stamper,
+            })
+            .await?;
+        let progress = group.watch();
+        let partition = Arc::new(Self::assemble(
+            (name, replica),
+            group,
+            progress,
+            reader,
+            env,
+            config,
+        )?);
+        let mut applier = Applier::new(Arc::clone(&partition));
+        if let Err(error) = applier.replay().await {
+            partition.group.close().await;
+            return Err(error);
+        }
+        partition
+            .env
+            .spawn
+            .spawn("partition-apply", Box::pin(applier.run()));
+        Ok(partition)
+    }
+
+    /// Puts the parts together, with the state of the newest checkpoint that is committed.
+    fn assemble(
+        (name, replica): (Arc<str>, Member),
+        group: Arc<dyn ConsensusGroup>,
+        progress: Watch<Progress>,
+        reader: Arc<dyn LogReader>,
+        env: Env,
+        config: PartitionConfig,
+    ) -> Result<Self, PartitionError> {
+        let state = starting_state(&*reader, &progress)?;
+        let view = View {
+            applied: state.applied.index,
+            high_watermark: state.next_offset,
+            last_stable_offset: state.next_offset,
+            log_start: state.log_start,
+            leader_epoch: leader_epoch(progress.get().term),
+            leader: None,
+            serving: false,
+            ended: None,
+        };
+        let ledger = Ledger {
+            state,
+            in_flight: InFlight::default(),
+            heard_ms: std::collections::HashMap::new(),
+        };
+        Ok(Self {
+            name,
+            replica,
+            group,
+            progress,
+            reader,
+            env,
+            ledger: Mutex::new(ledger),
+            notifier: Notifier::new(view),
+            upkeep: Mutex::new(UpkeepState::default()),
+            config: Mutex::new(Arc::new(config)),
+        })
+    }
+
+    /// The topic and index, for the log.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The engine's group, for its status.
+    pub fn group(&self) -> &Arc<dyn ConsensusGroup> {
+        &self.group
+    }
+
+    /// The partition as it stands.
+    pub fn view(&self) -> View {
+        self.notifier.view()
+    }
+
+    /// Waits until `ready` says yes to the view. Cancel safe.
+    pub async fn wait_for(&self, ready: impl FnMut(&View) -> bool) -> View {
+        self.notifier.wait_for(ready).await
+    }
+
+    /// Fires `signal` with `token` whenever the high watermark, the last stable offset, the log start, the leader or
+    /// its epoch changes, and when the partition ends; until the subscription is dropped. Subscribe first, then look.
+    pub fn subscribe(&self, signal: &Signal, token: u64) -> Subscription {
+        self.notifier.subscribe(signal, token)
+    }
+
+    /// Bytes of the log on this node (DescribeLogDirs).
+    pub fn size_bytes(&self) -> u64 {
+        self.reader.state().size_bytes
+    }
+
+    /// The offset after the last record in this replica's log, committed or not.
+    pub fn log_end(&self) -> i64 {
+        self.reader.state().offset_end.0
+    }
+
+    /// The settings now.
+    pub fn config(&self) -> Arc<PartitionConfig> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the settings. They hold for the next batch; a new segment size for the next segment.
+    ///
+    /// # Errors
+    /// `Storage` if the log takes no settings any more.
+    pub fn set_config(&self, config: PartitionConfig) -> Result<(), PartitionError> {
+        let policy = config.segment_policy();
+        let before = {
+            let mut slot = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *slot, Arc::new(config))
+        };
+        if before.segment_policy() != policy {
+            self.group.maintain(Maintenance::Roll { policy, now: false })?;
+        }
+        Ok(())
+    }
+
+    /// Stops the partition because the node stops or gives up the replica. Those who wait are told.
+    pub async fn close(&self) {
+        self.end(Ended::Closed).await;
+    }
+
+    /// Stops the partition because its topic was deleted. The store's group can be removed then.
+    pub async fn close_deleted(&self) {
+        self.end(Ended::Deleted).await;
+    }
+
+    /// Tells everybody, then stops the engine; apply ends when it sees that.
+    async fn end(&self, how: Ended) {
+        self.notifier.update(|view| {
+            view.ended.get_or_insert(how);
+            view.serving = false;
+        });
+        self.group.close().await;
+    }
+
+    /// The ledger. No code that holds it can panic half way through a change, so that a poisoned lock is used on.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The view, if this replica serves clients and the client's leader epoch, if it sent one, is the leader's.
+    pub(super) fn serving_view(&self, client_epoch: Option<i32>) -> Result<View, PartitionError> {
+        let view = self.notifier.view();
+        match view.ended {
+            Some(Ended::Deleted) => return Err(PartitionError::Deleted),
+            Some(_) => return Err(PartitionError::NotLeader { leader: None }),
+            None => {}
+        }
+        match client_epoch.map(|epoch| epoch.cmp(&view.leader_epoch)) {
+            Some(std::cmp::Ordering::Less) => return Err(PartitionError::FencedLeaderEpoch),
+            Some(std::cmp::Ordering::Greater) => return Err(PartitionError::UnknownLeaderEpoch),
+            _ => {}
+        }
+        if view.serving {
+            Ok(view)
+        } else {
+            Err(PartitionError::NotLeader { leader: view.leader })
+        }
+    }
+
+    /// Whether the engine still leads, for the answer to an unknown outcome.
+    pub(super) fn is_leading(&self) -> bool {
+        self.progress.with(|progress| progress.role == Role::Leader)
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition")
+            .field("name", &self.name)
+            .field("view", &self.view())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The newest checkpoint at or below the commit index, or the state before the first entry.
+fn starting_state(
+    reader: &dyn LogReader,
+    progress: &Watch<Progress>,
+) -> Result<PartitionState, PartitionError> {
+    let log = reader.state();
+    let commit = progress.get().commit.max(log.purged.index);
+    let unreadable = |what: &str| PartitionError::Unreadable(what.into());
+    let state = match reader.checkpoint(commit)? {
+        Some(checkpoint) => PartitionState::from_checkpoint(&checkpoint)
+            .ok_or_else(|| unreadable("a checkpoint cannot be read"))?,
+        None => PartitionState::new(log.offset_start),
+    };
+    if state.applied.index < log.purged.index {
+        return Err(unreadable("the log starts after its newest checkpoint"));
+    }
+    Ok(state)
+}

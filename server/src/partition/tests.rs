@@ -1,0 +1,191 @@
+//! Tests of the partition over the standalone engine, a log store in memory, and the stepped environment.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use chronik_conformance::world::{Seed, SimEnv};
+use chronik_consensus::standalone::{StandaloneEngine, StandaloneOptions};
+use chronik_core::consensus::{Member, Membership};
+use chronik_core::{GroupId, NodeId, ReplicaId};
+
+use super::*;
+use crate::kafka::record::{BatchBuilder, BatchView, Codec, Records, compression::DecompressLimits};
+use memory::MemoryStore;
+
+mod log;
+mod memory;
+mod path;
+mod producers;
+mod retain;
+
+const GROUP: GroupId = GroupId(7);
+const ME: Member = Member {
+    replica: ReplicaId(70),
+    node: NodeId(1),
+};
+
+/// One node with one partition.
+struct Rig {
+    sim: SimEnv,
+    store: MemoryStore,
+    partition: Arc<Partition>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(PartitionConfig::DEFAULTS)
+    }
+
+    fn with(config: PartitionConfig) -> Self {
+        Self::over(MemoryStore::default(), config)
+    }
+
+    /// Opens the partition over what the store holds.
+    fn over(store: MemoryStore, config: PartitionConfig) -> Self {
+        let sim = SimEnv::new(Seed(1));
+        let founding = Membership {
+            voters: vec![ME],
+            ..Membership::default()
+        };
+        let spec = PartitionSpec {
+            name: "t-0".into(),
+            group: GROUP,
+            replica: ME,
+            founding,
+            config,
+        };
+        let engine = StandaloneEngine::new(StandaloneOptions::default());
+        let opened = sim
+            .block_on(Partition::open(spec, &store, &engine, sim.env()))
+            .expect("the open makes progress");
+        Self {
+            sim,
+            store,
+            partition: opened.expect("the partition opens"),
+        }
+    }
+
+    /// The node dies and starts again.
+    fn crash(self) -> Self {
+        let config = (*self.partition.config()).clone();
+        Self::over(self.store.crashed(), config)
+    }
+
+    fn produce(&self, batch: BytesMut) -> Result<ProduceOutcome, PartitionError> {
+        self.produce_with(batch, Acks::All)
+    }
+
+    fn produce_with(&self, batch: BytesMut, acks: Acks) -> Result<ProduceOutcome, PartitionError> {
+        let progress = self.partition.produce(batch, acks, true)?;
+        self.sim.block_on(progress.outcome()).expect("the outcome comes")
+    }
+
+    fn fetch(&self, query: FetchQuery) -> Result<Fetched, PartitionError> {
+        self.sim
+            .block_on(self.partition.fetch(query))
+            .expect("the fetch ends")
+    }
+
+    fn list(&self, query: OffsetQuery) -> FoundOffset {
+        let answer = self
+            .partition
+            .list_offsets(query, Isolation::ReadUncommitted, None);
+        self.sim
+            .block_on(answer)
+            .expect("the answer comes")
+            .expect("the leader answers")
+    }
+
+    fn values(&self) -> Vec<Vec<u8>> {
+        values(
+            &self
+                .fetch(from(self.partition.view().log_start.0))
+                .expect("in range"),
+        )
+    }
+}
+
+/// A query for everything from an offset on.
+fn from(offset: i64) -> FetchQuery {
+    FetchQuery {
+        offset,
+        max_bytes: u64::MAX,
+        min_one_batch: true,
+        isolation: Isolation::ReadUncommitted,
+        leader_epoch: None,
+        last_fetched_epoch: None,
+    }
+}
+
+/// A batch of records with these values.
+fn batch(values: &[&str]) -> BytesMut {
+    timed_batch(Codec::None, values.iter().map(|value| (1000, *value)))
+}
+
+fn timed_batch<'a>(codec: Codec, records: impl Iterator<Item = (i64, &'a str)>) -> BytesMut {
+    let mut builder = BatchBuilder::new(codec);
+    records.for_each(|(time, value)| builder.push(time, Some(b"key"), Some(value.as_bytes())));
+    builder.build().expect("fits")
+}
+
+/// A batch of `count` records of an idempotent producer.
+fn idempotent(id: i64, epoch: i16, sequence: i32, count: i32) -> BytesMut {
+    let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, sequence);
+    for index in 0..count {
+        builder.push(
+            1000,
+            None,
+            Some(format!("{id}/{epoch}/{}", i64::from(sequence) + i64::from(index)).as_bytes()),
+        );
+    }
+    builder.build().expect("fits")
+}
+
+/// The values of all records of an answer, whose offsets must continue.
+fn values(fetched: &Fetched) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut next = None;
+    for slice in &fetched.records {
+        for batch in crate::kafka::record::Batches::new(slice) {
+            let batch = batch.expect("whole batches");
+            assert_eq!(batch.crc(), batch.computed_crc(), "the client's CRC holds");
+            assert!(
+                next.is_none_or(|next| next == batch.base_offset()),
+                "offsets continue"
+            );
+            next = Some(batch.last_offset() + 1);
+            let mut expanded = Vec::new();
+            let records = Records::open(&batch, DecompressLimits::STORED, &mut expanded).expect("readable");
+            all.extend(records.map(|record| record.expect("readable").value.unwrap_or_default().to_vec()));
+        }
+    }
+    all
+}
+
+/// The base offsets of the batches of an answer.
+fn base_offsets(fetched: &Fetched) -> Vec<i64> {
+    let batches = fetched
+        .records
+        .iter()
+        .flat_map(|slice| crate::kafka::record::Batches::new(slice));
+    batches
+        .map(|batch| batch.expect("whole batches").base_offset())
+        .collect()
+}
+
+/// The leader epoch of the batch at the front of an answer.
+fn first_epoch(fetched: &Fetched) -> i32 {
+    BatchView::parse(fetched.records.first().expect("a batch"))
+        .expect("a batch")
+        .leader_epoch()
+}
+
+/// Runs `case` with a generator whose seed is printed, and taken from `CHRONIK_TEST_SEED` if that is set.
+fn seeded(case: impl Fn(&mut fastrand::Rng)) {
+    let seed = std::env::var("CHRONIK_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("CHRONIK_TEST_SEED={seed}");
+    case(&mut fastrand::Rng::with_seed(seed));
+}

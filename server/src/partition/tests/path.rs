@@ -1,0 +1,298 @@
+//! The path of a record: produced, committed, applied, fetched.
+
+use chronik_core::LogError;
+
+use super::*;
+
+#[test]
+fn what_is_acknowledged_is_read_with_its_offsets_and_epoch() {
+    let rig = Rig::new();
+    for (index, values) in [["a", "b"], ["c", "d"]].iter().enumerate() {
+        let outcome = rig.produce(batch(values)).expect("acknowledged");
+        let expected = ProduceOutcome {
+            base_offset: index as i64 * 2,
+            log_append_time_ms: -1,
+            log_start_offset: 0,
+        };
+        assert_eq!(outcome, expected);
+    }
+    let fetched = rig.fetch(from(0)).expect("in range");
+    assert_eq!(values(&fetched), [b"a", b"b", b"c", b"d"]);
+    assert_eq!(
+        (
+            fetched.high_watermark,
+            fetched.last_stable_offset,
+            fetched.log_start_offset
+        ),
+        (4, 4, 0)
+    );
+    assert_eq!(first_epoch(&fetched), rig.partition.view().leader_epoch);
+    assert_eq!(
+        fetched.size_bytes,
+        fetched
+            .records
+            .iter()
+            .map(|slice| slice.len() as u64)
+            .sum::<u64>()
+    );
+}
+
+#[test]
+fn nothing_is_readable_or_acknowledged_before_it_is_durable() {
+    let rig = Rig::new();
+    rig.store.hold(GROUP);
+    let mut all = Box::pin(
+        rig.partition
+            .produce(batch(&["x"]), Acks::All, true)
+            .expect("accepted")
+            .outcome(),
+    );
+    let mut one = Box::pin(
+        rig.partition
+            .produce(batch(&["y"]), Acks::Leader, true)
+            .expect("accepted")
+            .outcome(),
+    );
+    let none = rig
+        .partition
+        .produce(batch(&["z"]), Acks::None, true)
+        .expect("accepted")
+        .outcome();
+    assert_eq!(
+        rig.sim
+            .block_on(none)
+            .expect("at once")
+            .expect("accepted")
+            .base_offset,
+        -1
+    );
+    rig.sim.run_until_idle();
+    assert!(
+        rig.sim
+            .block_on(futures_lite::future::poll_once(&mut all))
+            .expect("polled")
+            .is_none()
+    );
+    assert!(
+        rig.sim
+            .block_on(futures_lite::future::poll_once(&mut one))
+            .expect("polled")
+            .is_none()
+    );
+    let fetched = rig.fetch(from(0)).expect("in range");
+    assert!(fetched.records.is_empty() && fetched.high_watermark == 0);
+    assert_eq!(
+        rig.fetch(from(3))
+            .expect("below the end of the log")
+            .records
+            .len(),
+        0
+    );
+    assert_eq!(rig.fetch(from(4)), Err(PartitionError::OffsetOutOfRange));
+    rig.store.sync(GROUP);
+    assert_eq!(
+        rig.sim
+            .block_on(all)
+            .expect("ends")
+            .expect("acknowledged")
+            .base_offset,
+        0
+    );
+    assert_eq!(
+        rig.sim
+            .block_on(one)
+            .expect("ends")
+            .expect("acknowledged")
+            .base_offset,
+        1
+    );
+    assert_eq!(rig.values(), [b"x", b"y", b"z"]);
+}
+
+#[test]
+fn a_failed_sync_is_an_unknown_outcome_and_ends_the_partition() {
+    let rig = Rig::new();
+    rig.store.hold(GROUP);
+    let outcome = rig
+        .partition
+        .produce(batch(&["x"]), Acks::All, true)
+        .expect("accepted")
+        .outcome();
+    rig.store.fail(GROUP, LogError::Poisoned("the disk broke".into()));
+    rig.store.sync(GROUP);
+    let error = rig
+        .sim
+        .block_on(outcome)
+        .expect("ends")
+        .expect_err("not acknowledged");
+    assert_eq!(error, PartitionError::OutcomeUnknown { still_leading: false });
+    assert_eq!(error.code().0, 6);
+    rig.sim.run_until_idle();
+    assert_eq!(rig.partition.view().ended, Some(Ended::Failed));
+    assert!(matches!(
+        rig.produce(batch(&["y"])),
+        Err(PartitionError::NotLeader { .. })
+    ));
+}
+
+#[test]
+fn acknowledged_records_survive_a_crash_and_the_epoch_rises() {
+    let mut rig = Rig::new();
+    let mut expected = Vec::new();
+    let mut epoch = -1;
+    for round in 0..4 {
+        assert!(
+            rig.partition.view().leader_epoch > epoch,
+            "each start is a new epoch"
+        );
+        epoch = rig.partition.view().leader_epoch;
+        for value in [format!("{round}-a"), format!("{round}-b")] {
+            rig.produce(batch(&[&value])).expect("acknowledged");
+            expected.push(value.into_bytes());
+        }
+        rig = rig.crash();
+        assert_eq!(rig.values(), expected);
+    }
+}
+
+#[test]
+fn a_fetch_starts_with_the_batch_that_holds_its_offset_and_keeps_its_size() {
+    let rig = Rig::new();
+    let sizes: Vec<u64> = [["a", "b", "c"], ["d", "e", "f"], ["g", "h", "i"]]
+        .iter()
+        .map(|values| {
+            let batch = batch(values);
+            let len = batch.len() as u64;
+            rig.produce(batch).expect("acknowledged");
+            len
+        })
+        .collect();
+    for offset in 0..9 {
+        let fetched = rig.fetch(from(offset)).expect("in range");
+        assert_eq!(base_offsets(&fetched).first(), Some(&(offset / 3 * 3)));
+    }
+    let sized = |max_bytes, min_one_batch| {
+        base_offsets(
+            &rig.fetch(FetchQuery {
+                max_bytes,
+                min_one_batch,
+                ..from(1)
+            })
+            .expect("in range"),
+        )
+    };
+    assert_eq!(sized(sizes[0] + sizes[1], true), [0, 3]);
+    assert_eq!(sized(sizes[0] + sizes[1] - 1, true), [0]);
+    assert_eq!(sized(sizes[0], false), [0]);
+    assert_eq!(
+        sized(sizes[0] - 1, true),
+        [0],
+        "the first batch is whole even above the limit"
+    );
+    assert_eq!(sized(0, true), [0]);
+    assert!(sized(sizes[0] - 1, false).is_empty() && sized(0, false).is_empty());
+    assert_eq!(rig.fetch(from(10)), Err(PartitionError::OffsetOutOfRange));
+    assert_eq!(rig.fetch(from(-1)), Err(PartitionError::OffsetOutOfRange));
+    assert!(
+        rig.fetch(from(9))
+            .expect("the end is in range")
+            .records
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_cold_read_gives_the_same_bytes() {
+    let rig = Rig::new();
+    rig.produce(batch(&["a", "b"])).expect("acknowledged");
+    let hot = rig.fetch(from(0));
+    rig.store.make_cold(GROUP);
+    assert_eq!(rig.fetch(from(0)), hot);
+    assert_eq!(rig.crash().values(), [b"a", b"b"]);
+}
+
+#[test]
+fn leader_epochs_of_clients_are_checked() {
+    let rig = Rig::new().crash();
+    let epoch = rig.partition.view().leader_epoch;
+    rig.produce(batch(&["a"])).expect("acknowledged");
+    let with = |leader_epoch| {
+        rig.fetch(FetchQuery {
+            leader_epoch: Some(leader_epoch),
+            ..from(0)
+        })
+        .err()
+    };
+    assert_eq!(with(epoch - 1), Some(PartitionError::FencedLeaderEpoch));
+    assert_eq!(with(epoch), None);
+    assert_eq!(with(epoch + 1), Some(PartitionError::UnknownLeaderEpoch));
+}
+
+#[test]
+fn one_signal_tells_which_of_many_partitions_changed() {
+    let rigs: Vec<Rig> = (0..3).map(|_| Rig::new()).collect();
+    let signal = Signal::new();
+    let subscriptions: Vec<_> = rigs
+        .iter()
+        .enumerate()
+        .map(|(token, rig)| rig.partition.subscribe(&signal, token as u64))
+        .collect();
+    assert!(signal.take().is_empty());
+    let mut waiting = Box::pin(signal.fired());
+    assert!(
+        rigs[0]
+            .sim
+            .block_on(futures_lite::future::poll_once(&mut waiting))
+            .expect("polled")
+            .is_none()
+    );
+    rigs[2].produce(batch(&["x"])).expect("acknowledged");
+    rigs[0].produce(batch(&["y"])).expect("acknowledged");
+    rigs[2].produce(batch(&["z"])).expect("acknowledged");
+    rigs[0].sim.block_on(waiting).expect("fires");
+    assert_eq!(signal.take(), [2, 0], "each once, in the order of the changes");
+    assert!(signal.take().is_empty());
+    rigs[1]
+        .sim
+        .block_on(rigs[1].partition.close_deleted())
+        .expect("closes");
+    assert_eq!(signal.take(), [1], "the end of a partition is a change");
+    assert_eq!(rigs[1].fetch(from(0)), Err(PartitionError::Deleted));
+    drop(subscriptions);
+    rigs[0].produce(batch(&["w"])).expect("acknowledged");
+    assert!(signal.take().is_empty());
+}
+
+#[test]
+fn closing_ends_every_wait() {
+    let rig = Rig::new();
+    rig.store.hold(GROUP);
+    let outcome = rig
+        .partition
+        .produce(batch(&["x"]), Acks::All, true)
+        .expect("accepted")
+        .outcome();
+    rig.sim.block_on(rig.partition.close()).expect("closes");
+    rig.store.fail(GROUP, LogError::Closed);
+    rig.store.sync(GROUP);
+    let error = rig.sim.block_on(outcome).expect("ends").expect_err("unknown");
+    assert_eq!(error, PartitionError::OutcomeUnknown { still_leading: false });
+    rig.sim.run_until_idle();
+    assert_eq!(rig.sim.executor().alive(), 0, "no task is left behind");
+    assert_eq!(rig.partition.view().ended, Some(Ended::Closed));
+}
+
+#[test]
+fn min_insync_replicas_refuses_before_the_append() {
+    let rig = Rig::with(PartitionConfig {
+        min_insync_replicas: 2,
+        ..PartitionConfig::DEFAULTS
+    });
+    assert_eq!(rig.produce(batch(&["x"])), Err(PartitionError::NotEnoughReplicas));
+    assert_eq!(
+        rig.produce_with(batch(&["y"]), Acks::Leader)
+            .expect("does not ask for it")
+            .base_offset,
+        0
+    );
+}

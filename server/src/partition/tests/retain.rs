@@ -1,0 +1,278 @@
+//! Retention, deletion, rolls, and what they leave in the log.
+
+use chronik_core::{EntryKind, Offset};
+
+use super::super::command::Command;
+use super::*;
+
+impl Rig {
+    /// One round of upkeep, and all that follows from it.
+    fn upkeep(&self) {
+        self.sim
+            .block_on(self.partition.upkeep())
+            .expect("ends")
+            .expect("works");
+        self.sim.run_until_idle();
+    }
+
+    fn log_start(&self) -> i64 {
+        self.partition.view().log_start.0
+    }
+
+    /// Offsets that the store still holds, served or not.
+    fn stored(&self) -> Vec<i64> {
+        let entries = self.store.entries(GROUP);
+        entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Data)
+            .map(|entry| entry.base_offset.0)
+            .collect()
+    }
+
+    fn set_wall_ms(&self, to: i64) {
+        self.sim
+            .clock()
+            .shift_wall_ms(to - self.sim.env().clock.wall_ms());
+    }
+}
+
+fn at(time: i64) -> BytesMut {
+    timed_batch(Codec::None, [(time, "v")].into_iter())
+}
+
+/// Segments that end after every entry.
+fn tiny() -> PartitionConfig {
+    PartitionConfig {
+        segment_bytes: 1,
+        segment_ms: i64::MAX,
+        retention_ms: None,
+        ..PartitionConfig::DEFAULTS
+    }
+}
+
+#[test]
+fn time_retention_cuts_whole_sealed_segments_and_survives_a_crash() {
+    let rig = Rig::with(PartitionConfig {
+        retention_ms: Some(100),
+        ..tiny()
+    });
+    rig.set_wall_ms(1000);
+    for time in [1000, 1010, 1020, 1030] {
+        rig.produce(at(time)).expect("acknowledged");
+    }
+    rig.set_wall_ms(1110);
+    rig.upkeep();
+    assert_eq!(rig.log_start(), 1, "exactly 100 ms old is not too old");
+    rig.set_wall_ms(1111);
+    rig.upkeep();
+    assert_eq!(rig.log_start(), 2);
+    assert_eq!(rig.stored(), [2, 3], "the space is given back");
+    assert_eq!(rig.fetch(from(1)), Err(PartitionError::OffsetOutOfRange));
+    let rig = rig.crash();
+    assert_eq!((rig.log_start(), rig.partition.view().high_watermark.0), (2, 4));
+    assert_eq!(
+        rig.produce(at(1111)).expect("acknowledged"),
+        ProduceOutcome {
+            base_offset: 4,
+            log_append_time_ms: -1,
+            log_start_offset: 2
+        }
+    );
+}
+
+#[test]
+fn a_log_whose_records_all_expired_becomes_empty_and_goes_on() {
+    let rig = Rig::with(PartitionConfig {
+        segment_bytes: 1 << 20,
+        retention_ms: Some(100),
+        ..tiny()
+    });
+    rig.set_wall_ms(1000);
+    for _ in 0..3 {
+        rig.produce(at(1000)).expect("acknowledged");
+    }
+    rig.set_wall_ms(5000);
+    rig.upkeep();
+    assert_eq!(rig.log_start(), 0, "the active segment is rolled first");
+    rig.upkeep();
+    rig.upkeep();
+    assert_eq!((rig.log_start(), rig.stored().len()), (3, 0));
+    let rig = rig.crash();
+    assert_eq!((rig.log_start(), rig.partition.view().high_watermark.0), (3, 3));
+    assert_eq!(rig.list(OffsetQuery::Earliest).offset, 3);
+    assert_eq!(rig.produce(at(5000)).expect("acknowledged").base_offset, 3);
+}
+
+#[test]
+fn size_retention_keeps_at_least_what_was_asked_for() {
+    let rig = Rig::with(tiny());
+    for _ in 0..10 {
+        rig.produce(at(1000)).expect("acknowledged");
+    }
+    let each = at(1000).len() as u64;
+    let config = PartitionConfig {
+        retention_bytes: Some(each * 4 + 1),
+        ..tiny()
+    };
+    rig.partition.set_config(config).expect("set");
+    rig.upkeep();
+    assert_eq!(rig.log_start(), 5, "five are kept: four would be too few");
+    assert_eq!(rig.stored(), [5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn segments_roll_by_age_and_an_empty_one_does_not() {
+    let rig = Rig::with(PartitionConfig {
+        segment_ms: 100,
+        retention_ms: None,
+        ..PartitionConfig::DEFAULTS
+    });
+    let rolls = |rig: &Rig| {
+        let is_roll =
+            |entry: &&chronik_core::Entry| Command::decode(entry.payload.clone()) == Some(Command::Roll);
+        let entries = rig.store.entries(GROUP);
+        entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Command)
+            .filter(is_roll)
+            .count()
+    };
+    for _ in 0..3 {
+        rig.sim.clock().shift_wall_ms(1000);
+        rig.upkeep();
+    }
+    assert_eq!(rolls(&rig), 0, "there is nothing to end");
+    rig.produce(at(1000)).expect("acknowledged");
+    rig.upkeep();
+    rig.sim.clock().shift_wall_ms(99);
+    rig.upkeep();
+    assert_eq!(rolls(&rig), 0);
+    rig.sim.clock().shift_wall_ms(1);
+    rig.upkeep();
+    assert_eq!(rolls(&rig), 1);
+    rig.produce(at(1000)).expect("acknowledged");
+    rig.upkeep();
+    assert_eq!(rolls(&rig), 1, "the new one is young");
+}
+
+#[test]
+fn deleting_records_moves_the_start_and_nothing_else() {
+    let rig = Rig::new();
+    for _ in 0..3 {
+        rig.produce(batch(&["a", "b"])).expect("acknowledged");
+    }
+    let delete = |to| rig.sim.block_on(rig.partition.delete_records(to)).expect("ends");
+    assert_eq!(delete(3), Ok(3));
+    assert_eq!(delete(1), Ok(3), "never back");
+    assert_eq!(delete(7), Err(PartitionError::OffsetOutOfRange));
+    assert_eq!(delete(-2), Err(PartitionError::OffsetOutOfRange));
+    assert_eq!(rig.fetch(from(2)), Err(PartitionError::OffsetOutOfRange));
+    assert_eq!(
+        base_offsets(&rig.fetch(from(3)).expect("in range")),
+        [2, 4],
+        "the batch that holds the start is whole"
+    );
+    assert_eq!(delete(-1), Ok(6), "-1 is the high watermark");
+    let compacted = PartitionConfig {
+        delete: false,
+        compact: true,
+        ..PartitionConfig::DEFAULTS
+    };
+    rig.partition.set_config(compacted).expect("set");
+    assert_eq!(delete(-1), Err(PartitionError::PolicyViolation));
+    let advanced = rig
+        .sim
+        .block_on(rig.partition.advance_log_start(Offset(6)))
+        .expect("ends");
+    assert_eq!(advanced, Ok(6), "state machines with their own snapshots may");
+    let rig = rig.crash();
+    assert_eq!((rig.log_start(), rig.partition.view().high_watermark.0), (6, 6));
+}
+
+#[test]
+fn the_purge_never_passes_a_checkpoint_and_the_window_of_producers_survives_it() {
+    seeded(|rng| {
+        let mut rig = Rig::with(PartitionConfig {
+            segment_bytes: 600,
+            ..tiny()
+        });
+        let mut sequence = 0;
+        for round in 0..12 {
+            for _ in 0..rng.usize(1..20) {
+                rig.produce(idempotent(8, 0, sequence, 1)).expect("acknowledged");
+                sequence += 1;
+            }
+            let end = rig.partition.view().high_watermark.0;
+            let to = if round % 4 == 3 {
+                -1
+            } else {
+                rng.i64(rig.log_start()..=end)
+            };
+            rig.sim
+                .block_on(rig.partition.delete_records(to))
+                .expect("ends")
+                .expect("deleted");
+            rig.sim.run_until_idle();
+            rig.upkeep();
+            let start = rig.log_start();
+            rig = rig.crash();
+            assert_eq!(
+                (rig.log_start(), rig.partition.view().high_watermark.0),
+                (start, i64::from(sequence))
+            );
+            let again = rig
+                .produce(idempotent(8, 0, sequence - 1, 1))
+                .expect("a duplicate");
+            assert_eq!(
+                again.base_offset,
+                i64::from(sequence) - 1,
+                "known although its record may be deleted"
+            );
+        }
+    });
+}
+
+#[test]
+fn commands_survive_their_bytes_and_foreign_bytes_are_refused() {
+    let commands = [
+        Command::AdvanceLogStart(Offset(i64::MAX)),
+        Command::Roll,
+        Command::ForgetProducers(Vec::new()),
+        Command::ForgetProducers(vec![(1, 2), (i64::MAX, 0)]),
+    ];
+    for command in commands {
+        let bytes = command.encode().freeze();
+        assert_eq!(Command::decode(bytes.clone()), Some(command.clone()));
+        for len in 0..bytes.len() {
+            assert_ne!(Command::decode(bytes.slice(..len)), Some(command.clone()));
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(Command::decode(longer.into()), None);
+    }
+    assert_eq!(Command::decode(bytes::Bytes::from_static(&[9])), None);
+}
+
+#[test]
+fn checkpoints_survive_their_bytes_and_foreign_bytes_are_refused() {
+    let rig = Rig::new();
+    for id in 0..3 {
+        for sequence in 0..id + 4 {
+            rig.produce(idempotent(id, 2, sequence as i32, 1))
+                .expect("acknowledged");
+        }
+    }
+    let state = rig.partition.ledger().state.clone();
+    let checkpoint = state.checkpoint();
+    assert_eq!(state::PartitionState::from_checkpoint(&checkpoint), Some(state));
+    for len in 0..checkpoint.data.len() {
+        let cut = chronik_core::log_store::Checkpoint {
+            data: checkpoint.data.slice(..len),
+            ..checkpoint.clone()
+        };
+        let read = state::PartitionState::from_checkpoint(&cut);
+        assert!(
+            read.is_none_or(|state| state.producers.len() < 3),
+            "a cut is refused, or ends between two producers"
+        );
+    }
+}
