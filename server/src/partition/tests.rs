@@ -1,19 +1,21 @@
 //! Tests of the partition over the standalone engine, a log store in memory, and the stepped environment.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use chronik_conformance::world::{Seed, SimEnv};
+use chronik_conformance::reference::{MemOptions, MemStore};
+use chronik_conformance::world::disk::{DropAll, Unit};
+use chronik_conformance::world::{Seed, SimDisk, SimEnv};
 use chronik_consensus::standalone::{StandaloneEngine, StandaloneOptions};
 use chronik_core::consensus::{Member, Membership};
-use chronik_core::{GroupId, NodeId, ReplicaId};
+use chronik_core::{Entry, GroupId, NodeId, ReplicaId};
 
 use super::*;
 use crate::kafka::record::{BatchBuilder, BatchView, Codec, Records, compression::DecompressLimits};
-use memory::MemoryStore;
 
+mod engine;
 mod log;
-mod memory;
 mod path;
 mod producers;
 mod retain;
@@ -24,10 +26,10 @@ const ME: Member = Member {
     node: NodeId(1),
 };
 
-/// One node with one partition.
+/// One node with one partition, over the reference store on a simulated disk.
 struct Rig {
     sim: SimEnv,
-    store: MemoryStore,
+    disk: SimDisk,
     partition: Arc<Partition>,
 }
 
@@ -37,12 +39,13 @@ impl Rig {
     }
 
     fn with(config: PartitionConfig) -> Self {
-        Self::over(MemoryStore::default(), config)
+        Self::over(SimDisk::new(Seed(1)), config, MemOptions::default())
     }
 
-    /// Opens the partition over what the store holds.
-    fn over(store: MemoryStore, config: PartitionConfig) -> Self {
+    /// Opens the partition over what the disk holds.
+    fn over(disk: SimDisk, config: PartitionConfig, options: MemOptions) -> Self {
         let sim = SimEnv::new(Seed(1));
+        let store = MemStore::open(&disk, Path::new("/data"), sim.env(), options).expect("the store opens");
         let founding = Membership {
             voters: vec![ME],
             ..Membership::default()
@@ -55,20 +58,38 @@ impl Rig {
             config,
         };
         let engine = StandaloneEngine::new(StandaloneOptions::default());
-        let opened = sim
-            .block_on(Partition::open(spec, &store, &engine, sim.env()))
-            .expect("the open makes progress");
-        Self {
-            sim,
-            store,
-            partition: opened.expect("the partition opens"),
-        }
+        let opened = sim.block_on(Partition::open(spec, &store, &engine, sim.env()));
+        let partition = opened
+            .expect("the open makes progress")
+            .expect("the partition opens");
+        Self { sim, disk, partition }
     }
 
-    /// The node dies and starts again.
+    /// The power fails, everything that was not synced is lost, and the node starts again.
     fn crash(self) -> Self {
-        let config = (*self.partition.config()).clone();
-        Self::over(self.store.crashed(), config)
+        self.crash_with(MemOptions::default())
+    }
+
+    fn crash_with(self, options: MemOptions) -> Self {
+        let disk = self.disk.crash(&mut DropAll, Unit::Sector);
+        self.sim.queue().clear();
+        self.sim.executor().clear();
+        Self::over(disk, (*self.partition.config()).clone(), options)
+    }
+
+    /// Polls once without letting the disk or any task move.
+    fn peek<T>(&self, future: impl Future<Output = T> + Unpin) -> Option<T> {
+        self.sim
+            .block_on(futures_lite::future::poll_once(future))
+            .expect("ready at once")
+    }
+
+    /// All entries of the log.
+    fn entries(&self) -> Vec<Entry> {
+        let state = self.partition.reader.state();
+        let range = state.index_start()..state.last.index.next();
+        let read = self.partition.reader.entries(range, u64::MAX).expect("readable");
+        self.sim.block_on(read.get()).expect("ends").expect("readable")
     }
 
     fn produce(&self, batch: BytesMut) -> Result<ProduceOutcome, PartitionError> {

@@ -1,6 +1,7 @@
 //! The path of a record: produced, committed, applied, fetched.
 
-use chronik_core::LogError;
+use chronik_conformance::world::disk::{Fault, Op};
+use chronik_core::fs::FsErrorKind;
 
 use super::*;
 
@@ -40,56 +41,31 @@ fn what_is_acknowledged_is_read_with_its_offsets_and_epoch() {
 #[test]
 fn nothing_is_readable_or_acknowledged_before_it_is_durable() {
     let rig = Rig::new();
-    rig.store.hold(GROUP);
-    let mut all = Box::pin(
+    let send = |value, acks| {
         rig.partition
-            .produce(batch(&["x"]), Acks::All, true)
+            .produce(batch(&[value]), acks, true)
             .expect("accepted")
-            .outcome(),
-    );
-    let mut one = Box::pin(
-        rig.partition
-            .produce(batch(&["y"]), Acks::Leader, true)
-            .expect("accepted")
-            .outcome(),
-    );
-    let none = rig
-        .partition
-        .produce(batch(&["z"]), Acks::None, true)
-        .expect("accepted")
-        .outcome();
+            .outcome()
+    };
+    let mut all = Box::pin(send("x", Acks::All));
+    let mut one = Box::pin(send("y", Acks::Leader));
+    let mut none = Box::pin(send("z", Acks::None));
     assert_eq!(
-        rig.sim
-            .block_on(none)
+        rig.peek(&mut none)
             .expect("at once")
             .expect("accepted")
             .base_offset,
         -1
     );
-    rig.sim.run_until_idle();
-    assert!(
-        rig.sim
-            .block_on(futures_lite::future::poll_once(&mut all))
-            .expect("polled")
-            .is_none()
-    );
-    assert!(
-        rig.sim
-            .block_on(futures_lite::future::poll_once(&mut one))
-            .expect("polled")
-            .is_none()
-    );
-    let fetched = rig.fetch(from(0)).expect("in range");
+    assert!(rig.peek(&mut all).is_none() && rig.peek(&mut one).is_none());
+    let fetch = |offset| {
+        rig.peek(Box::pin(rig.partition.fetch(from(offset))))
+            .expect("hot")
+    };
+    let fetched = fetch(0).expect("in range");
     assert!(fetched.records.is_empty() && fetched.high_watermark == 0);
-    assert_eq!(
-        rig.fetch(from(3))
-            .expect("below the end of the log")
-            .records
-            .len(),
-        0
-    );
-    assert_eq!(rig.fetch(from(4)), Err(PartitionError::OffsetOutOfRange));
-    rig.store.sync(GROUP);
+    assert_eq!(fetch(3).expect("not above the end of the log").records.len(), 0);
+    assert_eq!(fetch(4), Err(PartitionError::OffsetOutOfRange));
     assert_eq!(
         rig.sim
             .block_on(all)
@@ -106,25 +82,15 @@ fn nothing_is_readable_or_acknowledged_before_it_is_durable() {
             .base_offset,
         1
     );
+    rig.sim.run_until_idle();
     assert_eq!(rig.values(), [b"x", b"y", b"z"]);
 }
 
 #[test]
 fn a_failed_sync_is_an_unknown_outcome_and_ends_the_partition() {
     let rig = Rig::new();
-    rig.store.hold(GROUP);
-    let outcome = rig
-        .partition
-        .produce(batch(&["x"]), Acks::All, true)
-        .expect("accepted")
-        .outcome();
-    rig.store.fail(GROUP, LogError::Poisoned("the disk broke".into()));
-    rig.store.sync(GROUP);
-    let error = rig
-        .sim
-        .block_on(outcome)
-        .expect("ends")
-        .expect_err("not acknowledged");
+    rig.disk.inject(Fault::nth(Op::Sync, 0, FsErrorKind::Io));
+    let error = rig.produce(batch(&["x"])).expect_err("not acknowledged");
     assert_eq!(error, PartitionError::OutcomeUnknown { still_leading: false });
     assert_eq!(error.code().0, 6);
     rig.sim.run_until_idle();
@@ -133,6 +99,33 @@ fn a_failed_sync_is_an_unknown_outcome_and_ends_the_partition() {
         rig.produce(batch(&["y"])),
         Err(PartitionError::NotLeader { .. })
     ));
+    assert_eq!(rig.sim.executor().alive(), 0, "no task is left behind");
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
+    let rig = Rig::new();
+    rig.disk.set_capacity(Some(rig.disk.used_bytes()));
+    let value = "v".repeat(200_000);
+    let error = rig.produce(batch(&[&value])).expect_err("no space");
+    assert_eq!((error.code().0, rig.partition.view().high_watermark.0), (56, 0));
+    rig.disk.set_capacity(None);
+    assert_eq!(
+        rig.produce(batch(&[&value])).expect("acknowledged").base_offset,
+        0
+    );
+}
+
+#[test]
+fn a_batch_that_no_segment_takes_is_refused_for_good() {
+    let rig = Rig::with(PartitionConfig {
+        max_message_bytes: 8 << 20,
+        ..PartitionConfig::DEFAULTS
+    });
+    let error = rig
+        .produce(batch(&[&"v".repeat(2 << 20)]))
+        .expect_err("larger than the store takes");
+    assert_eq!(error.code().0, 18);
 }
 
 #[test]
@@ -206,9 +199,15 @@ fn a_cold_read_gives_the_same_bytes() {
     let rig = Rig::new();
     rig.produce(batch(&["a", "b"])).expect("acknowledged");
     let hot = rig.fetch(from(0));
-    rig.store.make_cold(GROUP);
+    let rig = rig.crash_with(MemOptions {
+        pending_reads: true,
+        ..MemOptions::default()
+    });
     assert_eq!(rig.fetch(from(0)), hot);
-    assert_eq!(rig.crash().values(), [b"a", b"b"]);
+    assert!(
+        rig.peek(Box::pin(rig.partition.fetch(from(0)))).is_none(),
+        "the disk is asked first"
+    );
 }
 
 #[test]
@@ -264,18 +263,19 @@ fn one_signal_tells_which_of_many_partitions_changed() {
 }
 
 #[test]
-fn closing_ends_every_wait() {
+fn closing_ends_every_wait_and_every_task() {
     let rig = Rig::new();
-    rig.store.hold(GROUP);
     let outcome = rig
         .partition
         .produce(batch(&["x"]), Acks::All, true)
         .expect("accepted")
         .outcome();
     rig.sim.block_on(rig.partition.close()).expect("closes");
-    rig.store.fail(GROUP, LogError::Closed);
-    rig.store.sync(GROUP);
-    let error = rig.sim.block_on(outcome).expect("ends").expect_err("unknown");
+    let error = rig
+        .sim
+        .block_on(outcome)
+        .expect("ends")
+        .expect_err("unknown, or committed where nobody serves it");
     assert_eq!(error, PartitionError::OutcomeUnknown { still_leading: false });
     rig.sim.run_until_idle();
     assert_eq!(rig.sim.executor().alive(), 0, "no task is left behind");

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use chronik_core::LogIndex;
+use chronik_core::{LogIndex, Offset};
 
+use super::super::state::PartitionState;
 use super::*;
 
 fn offset_of(result: Result<ProduceOutcome, PartitionError>) -> i64 {
@@ -50,7 +51,6 @@ fn a_duplicate_of_the_last_five_batches_answers_the_old_offset_also_after_a_rest
 #[test]
 fn a_duplicate_of_a_batch_in_flight_shares_its_outcome() {
     let rig = Rig::new();
-    rig.store.hold(GROUP);
     let send = |sequence, acks| rig.partition.produce(idempotent(5, 1, sequence, 1), acks, true);
     let first = send(0, Acks::All).expect("accepted").outcome();
     let second = send(1, Acks::All).expect("accepted").outcome();
@@ -62,7 +62,6 @@ fn a_duplicate_of_a_batch_in_flight_shares_its_outcome() {
         "2 is next, in flight counted"
     );
     assert_eq!(rig.partition.log_end(), 2, "nothing was appended twice");
-    rig.store.sync(GROUP);
     assert_eq!(offset_of(rig.sim.block_on(again).expect("ends")), 0);
     assert_eq!(offset_of(rig.sim.block_on(again_by_leader).expect("ends")), 1);
     assert_eq!(offset_of(rig.sim.block_on(first).expect("ends")), 0);
@@ -123,7 +122,6 @@ fn an_unknown_producer_may_start_anywhere_and_sequences_wrap() {
 fn what_was_not_durable_before_a_crash_can_be_sent_again() {
     let rig = Rig::new();
     offset_of(rig.produce(idempotent(1, 0, 0, 2)));
-    rig.store.hold(GROUP);
     let _lost = rig
         .partition
         .produce(idempotent(1, 0, 2, 2), Acks::All, true)
@@ -286,35 +284,27 @@ fn replay_from_every_checkpoint_and_from_the_beginning_equals_live() {
             segment_bytes: 500,
             ..PartitionConfig::DEFAULTS
         };
-        let rig = Rig::with(config.clone());
+        let rig = Rig::with(config);
         let mut next = [0; 3];
         for _ in 0..100 {
             let id = rng.usize(..3);
             offset_of(rig.produce(idempotent(id as i64, 0, next[id], 1)));
             next[id] += 1;
         }
-        let live = rig.partition.ledger().state.checkpoint().data;
-        let mut places: Vec<LogIndex> = rig
-            .store
-            .checkpoints(GROUP)
-            .iter()
-            .map(|checkpoint| checkpoint.at.index)
-            .collect();
-        assert!(places.len() > 3, "segments ended, and each end was checkpointed");
-        places.push(LogIndex(0));
-        for index in places {
-            let store = rig.store.crashed();
-            store.forget_checkpoints_above(GROUP, index);
-            let again = Rig::over(store, config.clone());
-            assert_eq!(
-                again.partition.ledger().state.checkpoint().data,
-                live,
-                "from {index}"
-            );
-            assert_eq!(
-                again.partition.view().high_watermark,
-                rig.partition.view().high_watermark
-            );
+        let live = rig.partition.ledger().state.clone();
+        let mut places = vec![PartitionState::new(Offset(0))];
+        let mut below = live.applied.index;
+        while let Some(checkpoint) = rig.partition.reader.checkpoint(below).expect("readable") {
+            below = LogIndex(checkpoint.at.index.0 - 1);
+            places.push(PartitionState::from_checkpoint(&checkpoint).expect("our own"));
+        }
+        assert!(places.len() > 4, "segments ended, and each end was checkpointed");
+        for mut state in places {
+            let from = state.applied;
+            for entry in rig.entries().iter().filter(|entry| entry.id.index > from.index) {
+                state.apply(entry, |_| {}).expect("readable");
+            }
+            assert_eq!(state, live, "from {from}");
         }
     });
 }

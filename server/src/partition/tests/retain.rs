@@ -21,7 +21,7 @@ impl Rig {
 
     /// Offsets that the store still holds, served or not.
     fn stored(&self) -> Vec<i64> {
-        let entries = self.store.entries(GROUP);
+        let entries = self.entries();
         entries
             .iter()
             .filter(|entry| entry.kind == EntryKind::Data)
@@ -128,9 +128,8 @@ fn segments_roll_by_age_and_an_empty_one_does_not() {
         ..PartitionConfig::DEFAULTS
     });
     let rolls = |rig: &Rig| {
-        let is_roll =
-            |entry: &&chronik_core::Entry| Command::decode(entry.payload.clone()) == Some(Command::Roll);
-        let entries = rig.store.entries(GROUP);
+        let is_roll = |entry: &&Entry| Command::decode(entry.payload.clone()) == Some(Command::Roll);
+        let entries = rig.entries();
         entries
             .iter()
             .filter(|entry| entry.kind == EntryKind::Command)
