@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod group;
 pub mod kafka;
 pub mod partition;
 pub mod runtime;

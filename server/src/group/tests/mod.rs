@@ -1,0 +1,11 @@
+//! Tests of the group coordinator. The machine is driven with a virtual clock and a log in memory.
+
+mod harness;
+mod join;
+mod leave;
+mod offsets;
+mod replay;
+mod retention;
+mod snapshot;
+mod static_members;
+mod sync;
