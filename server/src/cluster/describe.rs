@@ -1,5 +1,6 @@
 //! Configs as DescribeConfigs and CreateTopics report them: value, where it comes from, what else would apply.
 
+use super::broker_config::{BROKER_KEYS, BrokerKey};
 use super::state::ConfigSet;
 use super::topic_config::{ConfigType, TOPIC_KEYS, TopicKey};
 use crate::config::{Config, TopicsConfig};
@@ -100,4 +101,64 @@ pub(super) fn default_synonyms(key: &TopicKey, defaults: &ConfigSet, file: &Topi
     }
     synonyms.push(synonym(built_in, Source::Default));
     synonyms
+}
+
+/// The configs of this broker, by name: those of its file, which no request changes, and the defaults of topics, which
+/// can be changed for all brokers together.
+#[must_use]
+pub fn broker_entries(defaults: &ConfigSet, config: &Config) -> Vec<Entry> {
+    let fixed = BROKER_KEYS.iter().map(|key| fixed_entry(key, config));
+    let dynamic = TOPIC_KEYS
+        .iter()
+        .filter_map(|key| default_entry(key, default_synonyms(key, defaults, &config.topics)));
+    let mut entries: Vec<Entry> = fixed.chain(dynamic).collect();
+    entries.sort_by_key(|entry| entry.name);
+    entries
+}
+
+/// What was set for all brokers at run time.
+#[must_use]
+pub fn broker_default_entries(defaults: &ConfigSet) -> Vec<Entry> {
+    let entry = |key: &'static TopicKey| {
+        let mut synonyms = default_synonyms(key, defaults, &TopicsConfig::default());
+        synonyms.retain(|synonym| synonym.source == Source::DynamicDefaultBroker);
+        default_entry(key, synonyms)
+    };
+    TOPIC_KEYS.iter().filter_map(entry).collect()
+}
+
+fn default_entry(key: &'static TopicKey, synonyms: Vec<Synonym>) -> Option<Entry> {
+    let first = synonyms.first()?;
+    Some(Entry {
+        name: key.broker_name?,
+        value: first.value.clone(),
+        source: first.source,
+        read_only: false,
+        kind: key.rule.kind(),
+        documentation: key.documentation,
+        synonyms,
+    })
+}
+
+fn fixed_entry(key: &'static BrokerKey, config: &Config) -> Entry {
+    let (here, built_in) = ((key.value)(config), (key.value)(&Config::default()));
+    let synonym = |value, source| Synonym {
+        name: key.name,
+        value,
+        source,
+    };
+    let mut synonyms = Vec::new();
+    if here != built_in {
+        synonyms.push(synonym(here.clone(), Source::StaticBroker));
+    }
+    synonyms.push(synonym(built_in, Source::Default));
+    Entry {
+        name: key.name,
+        value: here,
+        source: synonyms.first().map_or(Source::Default, |synonym| synonym.source),
+        read_only: true,
+        kind: key.kind,
+        documentation: key.documentation,
+        synonyms,
+    }
 }

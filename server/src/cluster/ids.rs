@@ -101,6 +101,12 @@ pub fn broker_id(node: NodeId) -> i32 {
     i32::try_from(node.0).unwrap_or(-1)
 }
 
+/// The numbers by which clients know these nodes.
+#[must_use]
+pub fn broker_ids(nodes: &[NodeId]) -> Vec<i32> {
+    nodes.iter().copied().map(broker_id).collect()
+}
+
 /// The node with this broker id; nothing for a negative one.
 #[must_use]
 pub fn node_id(broker: i32) -> Option<NodeId> {

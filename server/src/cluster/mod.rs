@@ -7,7 +7,9 @@
 //! Every node applies the metadata group and answers from its own [`ClusterImage`]; a change is answered when it was
 //! applied here, with what applying it decided.
 
+pub mod alter;
 pub mod authorized;
+pub mod broker_config;
 pub mod context;
 pub mod controller;
 pub mod describe;

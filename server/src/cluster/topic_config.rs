@@ -6,11 +6,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use rule::{ConfigType, Rule};
+pub use rule::{ConfigType, Rule, list};
 pub use table::{NOT_OBEYED, TOPIC_KEYS, TopicKey};
 
 use super::state::ConfigSet;
-use crate::config::TopicsConfig;
+use crate::config::{Config, TopicsConfig};
 use crate::kafka::record::TimestampType;
 use std::collections::BTreeMap;
 
@@ -102,24 +102,38 @@ pub fn find(name: &str) -> Option<&'static TopicKey> {
 /// # Errors
 /// What is wrong, for the client: the key is unknown, or is not obeyed, or does not take the value.
 pub fn check(name: &str, value: &str) -> Result<String, String> {
-    let Some(key) = find(name) else {
-        return Err(match NOT_OBEYED.iter().find(|(known, _)| *known == name) {
-            Some((_, why)) => format!("Topic config {name} is not supported: {why}"),
-            None => format!("Unknown topic config name: {name}"),
-        });
-    };
+    let key = find(name).ok_or_else(|| refusal(name))?;
     key.rule
         .check(value)
         .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
 }
 
-/// Checks a whole set of configs and gives the values their canonical form.
+/// Why a config that has no row in the table is refused, for the client.
+#[must_use]
+pub fn refusal(name: &str) -> String {
+    match NOT_OBEYED.iter().find(|(known, _)| *known == name) {
+        Some((_, why)) => format!("Topic config {name} is not supported: {why}"),
+        None => format!("Unknown topic config name: {name}"),
+    }
+}
+
+/// Checks values that passed one by one against what this node can hold.
 ///
 /// # Errors
-/// What is wrong with the first one that is.
-pub fn check_all(configs: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
-    configs
-        .iter()
-        .map(|(name, value)| Ok((name.clone(), check(name, value)?)))
-        .collect()
+/// What does not fit, for the client.
+pub fn check_limits(configs: &BTreeMap<String, String>, config: &Config) -> Result<(), String> {
+    let limit = config
+        .storage
+        .max_entry_bytes()
+        .min(config.kafka.max_request_bytes as u64);
+    for name in ["max.message.bytes", "message.max.bytes"] {
+        let asked = configs.get(name).and_then(|value| value.parse::<u64>().ok());
+        if asked.is_some_and(|bytes| bytes > limit) {
+            return Err(format!(
+                "Invalid value for configuration {name}: this node takes batches of at most {limit} bytes \
+                 (storage.journal_file_bytes, kafka.max_request_bytes)"
+            ));
+        }
+    }
+    Ok(())
 }

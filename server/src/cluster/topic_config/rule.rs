@@ -108,7 +108,7 @@ fn at_least<N: PartialOrd + fmt::Display>(number: N, min: N) -> Result<String, S
 }
 
 /// The elements of a list: without the spaces around them and without empty ones.
-pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
+pub fn list(value: &str) -> impl Iterator<Item = &str> {
     value
         .split(',')
         .map(str::trim)

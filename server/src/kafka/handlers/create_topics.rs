@@ -114,6 +114,8 @@ fn plan(context: &ControlContext, topic: CreatableTopic) -> Result<NewTopic, Kaf
         return Err(KafkaError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, what));
     }
     let configs = checked_configs(&topic.configs)?;
+    topic_config::check_limits(&configs, &context.config)
+        .map_err(|why| KafkaError::new(ErrorCode::INVALID_CONFIG, why))?;
     let placements = if topic.assignments.is_empty() {
         place(
             context,

@@ -11,7 +11,6 @@ use crate::kafka::api::metadata::{
 };
 use crate::kafka::wire::{ErrorCode, KafkaString, Uuid};
 use chronik_core::BoxFuture;
-use chronik_core::NodeId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -201,11 +200,7 @@ fn describe_partition(
             .iter()
             .map(|replica| ids::broker_id(replica.node()))
             .collect(),
-        isr_nodes: broker_ids(&view.in_sync),
-        offline_replicas: broker_ids(&view.offline),
+        isr_nodes: ids::broker_ids(&view.in_sync),
+        offline_replicas: ids::broker_ids(&view.offline),
     }
-}
-
-fn broker_ids(nodes: &[NodeId]) -> Vec<i32> {
-    nodes.iter().copied().map(ids::broker_id).collect()
 }
