@@ -21,9 +21,13 @@ pub mod kafka_error;
 pub mod names;
 pub mod placement;
 pub mod producer_ids;
+pub mod stamper;
 pub mod state;
 pub mod topic_config;
 pub mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use context::ControlContext;
 pub use controller::{Controller, Registration};
@@ -32,4 +36,5 @@ pub use ids::TopicId;
 pub use image::ClusterImage;
 pub use kafka_error::KafkaError;
 pub use producer_ids::ProducerIds;
+pub use stamper::NoRecords;
 pub use view::{LeaderView, PartitionView, PartitionsReady};
