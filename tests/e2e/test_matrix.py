@@ -5,7 +5,9 @@ import time
 
 import pytest
 from harness.admin import create_topic
+from harness.batch import CODECS as BATCH_CODECS
 from harness.drivers import CODECS, COMMANDS
+from harness.log_client import LogClient
 from harness.paths import BROKER_KIND, CACHE
 from harness.records import Ledger, group_by_name, raw, sample
 
@@ -135,3 +137,16 @@ def test_every_record_is_acknowledged_once_at_rising_offsets(matrix, client, cod
 def test_what_was_acknowledged_is_what_is_read(matrix, client):
     wrong = matrix.consumed[client]
     assert not wrong, "\n".join(f"{tag}: {line}" for tag, lines in wrong.items() for line in lines[:3])
+
+
+def test_each_codec_reached_the_log(matrix, shared_broker):
+    """Clients drop a codec silently when the broker seems too old for it; the stored batches tell."""
+    used = {}
+    with LogClient(shared_broker.port) as log:
+        for partition in range(PARTITIONS):
+            for batch in log.batches("matrix", partition):
+                want = matrix.ledger.acked.get((partition, batch.base_offset))
+                if want:
+                    used.setdefault(want["tag"], set()).add(batch.codec)
+    for tag, found in used.items():
+        assert BATCH_CODECS[tag.rsplit("/", 1)[1]] in found, f"{tag} was stored with codecs {found}"

@@ -116,6 +116,14 @@ class Broker:
         self.check_identity()
         return self
 
+    def start_and_kill_within(self, seconds):
+        """Starts the process and kills it in the middle of its start, or shortly after."""
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                            cwd=self.directory, env=self.environment())
+        time.sleep(seconds)
+        self.kill()
+
     def new_log(self):
         with open(self.log_path, "rb") as f:
             f.seek(self.seen)
@@ -171,6 +179,14 @@ class Broker:
 
     def rss_kib(self):
         return self.status_kib("VmRSS")
+
+    def reset_peak(self):
+        """Forgets the peak of the resident size, so that the next one belongs to what follows."""
+        with open(f"/proc/{self.pid}/clear_refs", "w") as f:
+            f.write("5")
+
+    def peak_kib(self):
+        return self.status_kib("VmHWM")
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

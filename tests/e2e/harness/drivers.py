@@ -74,7 +74,7 @@ class Driver:
             lines.append(line)
 
     def produce(self, broker, topic, records, codec="none", idempotent=False):
-        return self.run(cmd="produce", bootstrap=broker.bootstrap, topic=topic, codec=codec, records=records,
+        return self.run(150, cmd="produce", bootstrap=broker.bootstrap, topic=topic, codec=codec, records=records,
                         idempotent=idempotent)
 
     def consume(self, broker, topic, ends):

@@ -74,7 +74,7 @@ func produce(c command, emit func(any)) error {
 		}
 		batch[i] = out
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	for i, result := range client.ProduceSync(ctx, batch...) {
 		if result.Err != nil {

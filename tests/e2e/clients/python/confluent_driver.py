@@ -14,7 +14,7 @@ def produce(c):
         "max.in.flight": 5 if c.get("idempotent") else 1,
         "acks": "all",
         "linger.ms": 5,
-        "message.timeout.ms": 60000,
+        "message.timeout.ms": 120000,
     })
     failures = []
 
@@ -32,8 +32,8 @@ def produce(c):
         producer.produce(c["topic"], value=raw(r["v"]), key=raw(r["k"]), partition=r["p"], headers=headers,
                          timestamp=r["ts"], on_delivery=report(i))
         producer.poll(0)
-    if producer.flush(60):
-        raise TimeoutError("records not delivered within 60 s")
+    if producer.flush(120):
+        raise TimeoutError("records not delivered within 120 s")
     if failures:
         raise RuntimeError("; ".join(failures))
 

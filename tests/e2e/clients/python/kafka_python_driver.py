@@ -21,7 +21,7 @@ def produce(c):
         sent.append(producer.send(c["topic"], value=raw(r["v"]), key=raw(r["k"]), partition=r["p"], headers=headers,
                                   timestamp_ms=r["ts"]))
     for i, future in enumerate(sent):
-        meta = future.get(timeout=60)
+        meta = future.get(timeout=120)
         emit({"ack": i, "p": meta.partition, "o": meta.offset, "ts": meta.timestamp})
     producer.close()
 

@@ -27,7 +27,7 @@ final class Produce {
         config.put("enable.idempotence", command.path("idempotent").asBoolean());
         config.put("acks", "all");
         config.put("linger.ms", 5);
-        config.put("delivery.timeout.ms", 60000);
+        config.put("delivery.timeout.ms", 120000);
         if (!command.path("idempotent").asBoolean()) {
             config.put("max.in.flight.requests.per.connection", 1);
         }
@@ -42,7 +42,7 @@ final class Produce {
                     r.get("ts").asLong(), bytes(r.get("k")), bytes(r.get("v")), headers)));
             }
             for (int i = 0; i < sent.size(); i++) {
-                RecordMetadata m = sent.get(i).get(60, TimeUnit.SECONDS);
+                RecordMetadata m = sent.get(i).get(120, TimeUnit.SECONDS);
                 var line = Driver.JSON.createObjectNode();
                 line.put("ack", i).put("p", m.partition()).put("o", m.offset()).put("ts", m.timestamp());
                 Driver.emit(line);
