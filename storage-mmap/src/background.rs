@@ -1,0 +1,226 @@
+//! What the background lane does: copies durable entries into segments, syncs and seals them, and lets go of what
+//! is not needed any more. Nobody waits for it, unless the journal is out of room.
+
+use crate::group::Group;
+use crate::group::seg::Seg;
+use crate::group::state::GroupState;
+use crate::ring;
+use crate::store::Inner;
+use crate::sync::locked;
+use chronik_core::env::DiskLane;
+use chronik_core::fs::{FsError, FsErrorKind};
+use chronik_core::{GroupId, LogIndex};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What the background lane has to do; behind a lock that it holds while it works.
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    /// Groups whose segment files may be open, the longest first.
+    pub(crate) open: VecDeque<Arc<Group>>,
+}
+
+/// Requests to the background lane.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// A job is submitted or running.
+    running: bool,
+    drops: VecDeque<DropTask>,
+    checkpoints: VecDeque<Arc<Group>>,
+    /// Groups that keep old journal files.
+    sweep: VecDeque<Arc<Group>>,
+    /// Groups with durable entries that no segment has.
+    copy: VecDeque<Arc<Group>>,
+}
+
+/// Files that nobody needs any more.
+#[derive(Debug)]
+pub(crate) struct DropTask {
+    pub(crate) group: Arc<Group>,
+    pub(crate) segments: Vec<Seg>,
+    pub(crate) checkpoints: Vec<LogIndex>,
+    pub(crate) whole_group: bool,
+}
+
+impl DropTask {
+    pub(crate) fn segments(group: &Arc<Group>, segments: Vec<Seg>) -> Self {
+        Self {
+            group: Arc::clone(group),
+            segments,
+            checkpoints: Vec::new(),
+            whole_group: false,
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.checkpoints.is_empty() && !self.whole_group
+    }
+}
+
+/// One piece of work.
+enum Step {
+    Drop(DropTask),
+    Checkpoints(Arc<Group>),
+    Sweep(Arc<Group>),
+    Copy(Arc<Group>),
+}
+
+impl Inner {
+    /// Notes that a group has durable entries to copy.
+    pub(crate) fn queue_copy(&self, group: &Arc<Group>, state: &mut GroupState) {
+        if !state.queued && state.copied < state.durable {
+            state.queued = true;
+            locked(&self.requests).copy.push_back(Arc::clone(group));
+        }
+    }
+
+    pub(crate) fn queue_drop(&self, task: DropTask) {
+        if !task.is_empty() {
+            locked(&self.requests).drops.push_back(task);
+        }
+    }
+
+    /// Notes that a group has checkpoints whose data can move into files.
+    pub(crate) fn queue_checkpoints(&self, group: &Arc<Group>) {
+        locked(&self.requests).checkpoints.push_back(Arc::clone(group));
+    }
+
+    /// Asks for everything of these groups to become durable in segments.
+    pub(crate) fn request_sweep(&self, groups: &BTreeSet<GroupId>) {
+        let known = locked(&self.groups);
+        let mut requests = locked(&self.requests);
+        for group in groups {
+            let queued = requests.sweep.iter().any(|queued| queued.id == *group);
+            if let (false, Some(found)) = (queued, known.get(group)) {
+                requests.sweep.push_back(Arc::clone(found));
+            }
+        }
+    }
+
+    /// Starts the background lane where it has something to do.
+    pub(crate) fn start_background(self: &Arc<Self>) {
+        {
+            let mut requests = locked(&self.requests);
+            if requests.running || !self.has_work(&requests) || locked(&self.pending).closed {
+                return;
+            }
+            requests.running = true;
+        }
+        self.submit_background();
+    }
+
+    fn submit_background(self: &Arc<Self>) {
+        let inner = Arc::clone(self);
+        self.env
+            .disk
+            .submit(DiskLane::Background, Box::new(move || inner.background_job()));
+    }
+
+    fn must_copy(&self) -> bool {
+        self.uncopied_bytes.load(Ordering::Relaxed) > self.options.copy_bytes
+    }
+
+    fn has_work(&self, requests: &Requests) -> bool {
+        !requests.drops.is_empty()
+            || !requests.checkpoints.is_empty()
+            || !requests.sweep.is_empty()
+            || (!requests.copy.is_empty() && self.must_copy())
+    }
+
+    fn background_job(self: &Arc<Self>) {
+        let went_on = {
+            let mut background = locked(&self.background);
+            if locked(&self.pending).closed || self.check_health().is_err() {
+                false
+            } else {
+                match self.next_step() {
+                    None => true,
+                    Some(step) => self.run_step(&mut background, step),
+                }
+            }
+        };
+        ring::evict(&self.ring, self.options.tail_bytes_max);
+        self.retry_blocked();
+        let again = {
+            let mut requests = locked(&self.requests);
+            requests.running = went_on && self.has_work(&requests);
+            requests.running
+        };
+        if again {
+            self.submit_background();
+        }
+    }
+
+    fn next_step(&self) -> Option<Step> {
+        let mut requests = locked(&self.requests);
+        if let Some(task) = requests.drops.pop_front() {
+            return Some(Step::Drop(task));
+        }
+        if let Some(group) = requests.checkpoints.pop_front() {
+            return Some(Step::Checkpoints(group));
+        }
+        if let Some(group) = requests.sweep.pop_front() {
+            return Some(Step::Sweep(group));
+        }
+        if self.must_copy() {
+            return requests.copy.pop_front().map(Step::Copy);
+        }
+        None
+    }
+
+    /// Does one piece of work; false where it found no space, and it makes no sense to go on at once.
+    fn run_step(self: &Arc<Self>, background: &mut Background, step: Step) -> bool {
+        let result = match &step {
+            Step::Drop(task) => self.drop_files(task),
+            Step::Checkpoints(group) => self.store_checkpoints(group),
+            Step::Sweep(group) => self.sweep(background, group),
+            Step::Copy(group) => {
+                locked(&group.state).queued = false;
+                self.copy_group(background, group, self.options.copy_bytes)
+            }
+        };
+        match result {
+            Ok(()) => true,
+            Err(error) if error.kind == FsErrorKind::NoSpace => {
+                self.set_full(true);
+                self.queue_again(step);
+                false
+            }
+            Err(error) => {
+                self.poison("segments", &error);
+                // Those who wait for the journal learn of it from there.
+                self.retry_blocked();
+                false
+            }
+        }
+    }
+
+    fn queue_again(&self, step: Step) {
+        if let Step::Copy(group) = &step {
+            let mut state = locked(&group.state);
+            if state.queued {
+                return;
+            }
+            state.queued = true;
+        }
+        let mut requests = locked(&self.requests);
+        match step {
+            Step::Drop(task) => requests.drops.push_front(task),
+            Step::Checkpoints(group) => requests.checkpoints.push_front(group),
+            Step::Sweep(group) => requests.sweep.push_front(group),
+            Step::Copy(group) => requests.copy.push_front(group),
+        }
+    }
+
+    /// Makes everything durable that a group keeps in the journal.
+    fn sweep(self: &Arc<Self>, background: &mut Background, group: &Arc<Group>) -> Result<(), FsError> {
+        self.store_checkpoints(group)?;
+        self.copy_group(background, group, u64::MAX)?;
+        let mut writer = locked(&group.writer);
+        if let Some(writer) = writer.as_mut() {
+            self.sync_segment(group, writer)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Checkpoints of a group's state machine: durable by the journal first, then each in a file of its own.
+
+use crate::background::DropTask;
+use crate::codec::{Decoder, Encode, Malformed};
+use crate::damage::{damage, damaged, final_sync, io_error};
+use crate::frame::{FrameType, Record};
+use crate::group::Group;
+use crate::group::state::CheckpointRef;
+use crate::journal::group_image::{insert_checkpoint, retain_checkpoints};
+use crate::queue::Effect;
+use crate::segment::group_dir;
+use crate::segment::writer::sync_names;
+use crate::store::Inner;
+use crate::sync::locked;
+use crate::writer::GroupWriter;
+use bytes::Bytes;
+use chronik_core::fs::{File, FsError, FsErrorKind, OpenMode};
+use chronik_core::log_store::Checkpoint;
+use chronik_core::{GroupId, LogError, LogId, LogIndex, Offset, Term, Ticket};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"CHRNCKP1";
+const VERSION: u32 = 1;
+/// Length of a checkpoint file's header; the data follows.
+pub(crate) const CHECKPOINT_HEADER_BYTES: usize = 64;
+const AT_CRC: usize = 60;
+
+const _: () = assert!(CHECKPOINT_HEADER_BYTES == AT_CRC + 4);
+
+/// The file of the checkpoint at `index`.
+pub(crate) fn checkpoint_path(dir: &Path, group: GroupId, index: LogIndex) -> PathBuf {
+    group_dir(dir, group).join(format!("{:020}.ckp", index.0))
+}
+
+/// The index in a checkpoint's file name, or `None` for a file of another kind.
+pub(crate) fn index_of_name(name: &str) -> Option<LogIndex> {
+    let digits = name.strip_suffix(".ckp")?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(LogIndex)
+}
+
+/// The header of a checkpoint's file.
+fn encode_header(group: GroupId, kept: &CheckpointRef) -> Vec<u8> {
+    let mut out = Vec::with_capacity(CHECKPOINT_HEADER_BYTES);
+    out.put(MAGIC);
+    out.put_u32(VERSION);
+    out.put_u32(kept.bytes);
+    out.put_u64(group.0);
+    out.put_u64(kept.at.index.0);
+    out.put_u64(kept.at.term.0);
+    out.put_i64(kept.next_offset.0);
+    out.put_u32(kept.crc);
+    out.put_u64(0);
+    let crc = crc32c::crc32c(&out);
+    out.put_u32(crc);
+    out
+}
+
+/// What a checkpoint's file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CheckpointHeader {
+    pub(crate) bytes: u32,
+    pub(crate) group: GroupId,
+    pub(crate) at: LogId,
+    pub(crate) next_offset: Offset,
+    pub(crate) crc: u32,
+}
+
+/// Reads a checkpoint file's header.
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<CheckpointHeader, Malformed> {
+    let covered = bytes.get(..AT_CRC).unwrap_or_default();
+    let crc = Decoder::new(bytes.get(AT_CRC..).unwrap_or_default()).u32()?;
+    if !covered.starts_with(MAGIC) || crc32c::crc32c(covered) != crc {
+        return Err(Malformed("the checkpoint's header does not match its checksum"));
+    }
+    let mut decoder = Decoder::new(covered);
+    decoder.bytes(MAGIC.len())?;
+    if decoder.u32()? != VERSION {
+        return Err(Malformed("the checkpoint is of another format"));
+    }
+    let bytes = decoder.u32()?;
+    let group = GroupId(decoder.u64()?);
+    let index = LogIndex(decoder.u64()?);
+    let header = CheckpointHeader {
+        bytes,
+        group,
+        at: LogId {
+            term: Term(decoder.u64()?),
+            index,
+        },
+        next_offset: Offset(decoder.i64()?),
+        crc: decoder.u32()?,
+    };
+    if decoder.u64()? != 0 {
+        return Err(Malformed("a reserved field is in use"));
+    }
+    Ok(header)
+}
+
+/// Reads the data behind a checkpoint's header, `None` where it is not what was written.
+pub(crate) fn read_data(file: &dyn File, header: &CheckpointHeader) -> Result<Option<Bytes>, FsError> {
+    let length = file.size()?.saturating_sub(CHECKPOINT_HEADER_BYTES as u64);
+    if length != u64::from(header.bytes) {
+        return Ok(None);
+    }
+    let mut data = vec![0; header.bytes as usize];
+    let read = file.read_at(&mut data, CHECKPOINT_HEADER_BYTES as u64)?;
+    let whole = read == data.len() && crc32c::crc32c(&data) == header.crc;
+    Ok(whole.then(|| data.into()))
+}
+
+impl GroupWriter {
+    pub(crate) fn add_checkpoint(&self, checkpoint: Checkpoint) -> Result<Ticket, LogError> {
+        let inner = &self.inner;
+        inner.check_open()?;
+        let got_bytes = checkpoint.data.len() as u64;
+        let limit_bytes = inner.options.payload_bytes_max;
+        if got_bytes > limit_bytes {
+            return Err(LogError::TooLarge {
+                limit_bytes,
+                got_bytes,
+            });
+        }
+        inner.admit(got_bytes)?;
+        let mut record = Record::new(FrameType::Checkpoint, self.group.id, checkpoint.data.clone());
+        record.id = checkpoint.at;
+        record.offset = checkpoint.next_offset;
+        let kept = CheckpointRef {
+            at: checkpoint.at,
+            next_offset: checkpoint.next_offset,
+            bytes: got_bytes as u32,
+            crc: record.payload_crc,
+            data: Some(checkpoint.data),
+            durable: false,
+        };
+        let mut state = locked(&self.group.state);
+        insert_checkpoint(&mut state.checkpoints, kept, |kept| kept.at.index);
+        let before: Vec<_> = state.checkpoints.iter().map(|kept| kept.at.index).collect();
+        let purged = state.purged.index;
+        retain_checkpoints(&mut state.checkpoints, purged, |kept| kept.at.index);
+        let dropped = before.len() - state.checkpoints.len();
+        let effect = Effect::Checkpoint {
+            index: checkpoint.at.index,
+            dropped: before.into_iter().take(dropped).collect(),
+        };
+        Ok(self.queue(VecDeque::from([record]), effect))
+    }
+}
+
+impl Inner {
+    /// A checkpoint's record is durable: its data can move into a file, and older ones can go.
+    pub(crate) fn checkpoint_is_durable(&self, group: &Arc<Group>, index: LogIndex, dropped: Vec<LogIndex>) {
+        {
+            let mut state = locked(&group.state);
+            for kept in state.checkpoints.iter_mut().filter(|kept| kept.at.index == index) {
+                kept.durable = true;
+            }
+        }
+        let mut task = DropTask::segments(group, Vec::new());
+        task.checkpoints = dropped;
+        self.queue_drop(task);
+        self.queue_checkpoints(group);
+    }
+
+    /// Moves the data of durable checkpoints into files.
+    pub(crate) fn store_checkpoints(self: &Arc<Self>, group: &Arc<Group>) -> Result<(), FsError> {
+        loop {
+            let next = {
+                let state = locked(&group.state);
+                if state.removed {
+                    return Ok(());
+                }
+                let mut waiting = state.checkpoints.iter();
+                waiting.find(|kept| kept.durable && kept.data.is_some()).cloned()
+            };
+            let Some(kept) = next else {
+                return Ok(());
+            };
+            self.write_checkpoint(group.id, &kept)?;
+            let mut state = locked(&group.state);
+            let mut same = state.checkpoints.iter_mut();
+            if let Some(same) = same.find(|now| now.at == kept.at && now.crc == kept.crc) {
+                same.data = None;
+            }
+            let mut record = Record::new(FrameType::CheckpointStored, group.id, Bytes::new());
+            record.id = kept.at;
+            record.offset = kept.next_offset;
+            self.push_control(record);
+        }
+    }
+
+    fn write_checkpoint(&self, group: GroupId, kept: &CheckpointRef) -> Result<(), FsError> {
+        let path = checkpoint_path(&self.options.dir, group, kept.at.index);
+        let temporary = path.with_extension("tmp");
+        let file = self.create_file(&temporary)?;
+        let header = encode_header(group, kept);
+        let data = kept.data.clone().unwrap_or_default();
+        file.write_at(&[&header, &data], 0)?;
+        final_sync(file.sync_data())?;
+        self.fs.rename(&temporary, &path)?;
+        sync_names(&*self.fs, &path)
+    }
+}
+
+/// The newest checkpoint at or below `index`.
+pub(crate) fn newest(inner: &Inner, group: &Group, index: LogIndex) -> Result<Option<Checkpoint>, LogError> {
+    loop {
+        let kept = {
+            let state = locked(&group.state);
+            let place = state.checkpoints.partition_point(|kept| kept.at.index <= index);
+            place
+                .checked_sub(1)
+                .and_then(|place| state.checkpoints.get(place))
+                .cloned()
+        };
+        let Some(kept) = kept else {
+            return Ok(None);
+        };
+        let data = match &kept.data {
+            Some(data) => Ok(data.clone()),
+            None => read_file(inner, group.id, &kept),
+        };
+        match data {
+            Ok(data) => {
+                return Ok(Some(Checkpoint {
+                    at: kept.at,
+                    next_offset: kept.next_offset,
+                    data,
+                }));
+            }
+            // It may have been dropped or replaced while it was read.
+            Err(error) if locked(&group.state).checkpoints.contains(&kept) => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+fn read_file(inner: &Inner, group: GroupId, kept: &CheckpointRef) -> Result<Bytes, LogError> {
+    let path = checkpoint_path(&inner.options.dir, group, kept.at.index);
+    let wrong = |range, reason: &str| damaged(damage(&inner.options.dir, &path, range, Some(group), reason));
+    let file = match inner.fs.open(&path, OpenMode::Read) {
+        Err(error) if error.kind == FsErrorKind::NotFound => {
+            return Err(wrong(0..1, "the checkpoint is missing"));
+        }
+        other => other.map_err(io_error)?,
+    };
+    let mut bytes = [0; CHECKPOINT_HEADER_BYTES];
+    file.read_at(&mut bytes, 0).map_err(io_error)?;
+    let header_range = 0..CHECKPOINT_HEADER_BYTES as u64;
+    let header = decode_header(&bytes).map_err(|error| wrong(header_range.clone(), error.0))?;
+    if header.at != kept.at || header.crc != kept.crc || header.group != group {
+        return Err(wrong(header_range, "another checkpoint than the journal says"));
+    }
+    let data = read_data(&*file, &header).map_err(io_error)?;
+    let data_range = header_range.end..header_range.end + u64::from(header.bytes);
+    data.ok_or_else(|| wrong(data_range, "the checkpoint's data does not match its checksum"))
+}

@@ -1,0 +1,481 @@
+//! Group commit: one flush takes everything that waits, writes it with one call and makes it durable with one sync,
+//! while the next group gathers.
+
+use crate::background::DropTask;
+use crate::frame::{FrameType, Record};
+use crate::journal::image::Image;
+use crate::journal::writer::JournalWriter;
+use crate::queue::{Effect, Pending, Work};
+use crate::store::Inner;
+use crate::sync::locked;
+use chronik_core::env::DiskLane;
+use chronik_core::fs::FsErrorKind;
+use chronik_core::{GroupId, LogError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What one step of flushing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Something was done; there may be more.
+    Done,
+    /// Nothing waits.
+    Idle,
+    /// What waits cannot go on until there is room.
+    Blocked,
+}
+
+/// What one flush takes.
+#[derive(Debug, Default)]
+struct Batch {
+    /// The store's own first, then those of calls in their order.
+    records: Vec<Record>,
+    /// How many of the records are the store's own.
+    control: usize,
+    /// Calls whose last record is in the batch, and how many of theirs are.
+    finished: Vec<(Work, usize)>,
+    bytes: u64,
+}
+
+impl Inner {
+    /// Queues a call. A flush follows where somebody waits for it.
+    pub(crate) fn push(self: &Arc<Self>, work: Work) {
+        let submit = {
+            let mut pending = locked(&self.pending);
+            let wanted = work.ticket.is_some();
+            pending.bytes += work.bytes();
+            pending.works.push_back(work);
+            wanted && begin_flushing(&mut pending)
+        };
+        if submit {
+            self.submit_flush();
+        }
+    }
+
+    /// Queues a record of the store itself. It goes with the next flush, or at once where others wait for room.
+    pub(crate) fn push_control(self: &Arc<Self>, record: Record) {
+        let submit = {
+            let mut pending = locked(&self.pending);
+            pending.control.push_back(record);
+            pending.wake = true;
+            pending.blocked && begin_flushing(&mut pending)
+        };
+        if submit {
+            self.submit_flush();
+        }
+    }
+
+    /// Starts a flush where something waits that found no room before.
+    pub(crate) fn retry_blocked(self: &Arc<Self>) {
+        let submit = {
+            let mut pending = locked(&self.pending);
+            pending.wake = true;
+            pending.blocked && begin_flushing(&mut pending)
+        };
+        if submit {
+            self.submit_flush();
+        }
+    }
+
+    fn submit_flush(self: &Arc<Self>) {
+        let inner = Arc::clone(self);
+        self.env
+            .disk
+            .submit(DiskLane::Journal, Box::new(move || inner.flush_job()));
+    }
+
+    fn flush_job(self: &Arc<Self>) {
+        locked(&self.pending).wake = false;
+        let progress = self.flush_step();
+        let again = {
+            let mut pending = locked(&self.pending);
+            pending.blocked = progress == Progress::Blocked;
+            let more = match progress {
+                Progress::Done => !pending.works.is_empty(),
+                // What this step waits for may have come while it ended.
+                Progress::Blocked => pending.wake,
+                Progress::Idle => false,
+            };
+            pending.flushing = more && !pending.closed;
+            pending.flushing
+        };
+        if again {
+            self.submit_flush();
+        }
+        self.start_background();
+    }
+
+    /// Writes everything that waits, on the caller's thread, and ends the journal.
+    pub(crate) fn flush_all_and_close(self: &Arc<Self>) -> Result<(), LogError> {
+        while self.flush_step() == Progress::Done {}
+        self.check_health()?;
+        let mut journal = locked(&self.journal);
+        let mut records: Vec<Record> = self.commit_hints(&journal.image);
+        records.push(Record::new(FrameType::Close, GroupId(0), bytes::Bytes::new()));
+        let bytes: u64 = records.iter().map(Record::frame_bytes).sum();
+        if bytes > journal.room(true) {
+            // The end is not marked; the next opening looks for it.
+            return Ok(());
+        }
+        self.write_and_sync(&mut journal, &records).map(|_| ())
+    }
+
+    /// Commit hints that no later record carried to the disk.
+    fn commit_hints(&self, image: &Image) -> Vec<Record> {
+        let groups: Vec<_> = locked(&self.groups).values().cloned().collect();
+        let mut records = Vec::new();
+        for group in groups {
+            let hint = locked(&group.state).commit_hint;
+            let known = image.groups.get(&group.id).map(|image| image.commit_hint);
+            if known.is_some_and(|known| known < hint) {
+                let mut record = Record::new(FrameType::CommitHint, group.id, bytes::Bytes::new());
+                record.commit_hint = hint;
+                records.push(record);
+            }
+        }
+        records
+    }
+
+    fn flush_step(self: &Arc<Self>) -> Progress {
+        let mut journal = locked(&self.journal);
+        if let Err(error) = self.check_health() {
+            self.fail_all(&error);
+            return Progress::Idle;
+        }
+        let batch = self.take_batch(&journal);
+        if batch.records.is_empty() && batch.finished.is_empty() {
+            return self.make_room(&mut journal);
+        }
+        if !batch.records.is_empty() {
+            match self.write_and_sync(&mut journal, &batch.records) {
+                Ok(true) => {}
+                Ok(false) => {
+                    put_back(&mut locked(&self.pending), batch);
+                    return Progress::Blocked;
+                }
+                Err(error) => {
+                    fail(batch.finished.into_iter().map(|(work, _)| work), &error);
+                    self.fail_all(&error);
+                    return Progress::Idle;
+                }
+            }
+        }
+        if batch.control > 0 {
+            self.raise_floor(&journal);
+        }
+        for (work, _) in batch.finished {
+            self.complete(work);
+        }
+        Progress::Done
+    }
+
+    /// True where the records are durable, false where there was no space and nothing is lost.
+    fn write_and_sync(&self, journal: &mut JournalWriter, records: &[Record]) -> Result<bool, LogError> {
+        let written = match journal.write(records) {
+            Ok(written) => written,
+            Err(error) if error.kind == FsErrorKind::NoSpace => {
+                self.set_full(true);
+                return Ok(false);
+            }
+            Err(error) => return Err(self.poison("journal write", &error)),
+        };
+        if let Err(error) = journal.sync() {
+            return Err(self.poison("journal sync", &error));
+        }
+        match journal.commit(records, written) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.poison_with(format!("journal state: {}", error.0))),
+        }
+    }
+
+    /// Goes on in another journal file, where what waits does not fit into this one.
+    fn make_room(self: &Arc<Self>, journal: &mut JournalWriter) -> Progress {
+        let waits = {
+            let pending = locked(&self.pending);
+            !pending.works.is_empty() || !pending.control.is_empty()
+        };
+        if !waits {
+            return Progress::Idle;
+        }
+        match self.try_roll(journal) {
+            Ok(true) => Progress::Done,
+            Ok(false) => self.flush_hard_states(journal),
+            Err(error) => {
+                self.fail_all(&error);
+                Progress::Idle
+            }
+        }
+    }
+
+    /// True where there is another journal file now, false where there cannot be one yet.
+    fn try_roll(self: &Arc<Self>, journal: &mut JournalWriter) -> Result<bool, LogError> {
+        if !self.entries_may_flow() {
+            return Ok(false);
+        }
+        let privileged = !locked(&self.pending).control.is_empty();
+        if !journal.can_roll(privileged) {
+            self.request_sweep(&journal.holders(1));
+            return Ok(false);
+        }
+        match journal.roll() {
+            Ok(()) => {
+                self.set_full(false);
+                self.relieve(journal);
+                Ok(true)
+            }
+            Err(error) if error.kind == FsErrorKind::NoSpace => {
+                self.set_full(true);
+                self.request_sweep(&journal.holders(1));
+                Ok(false)
+            }
+            Err(error) => Err(self.poison("journal file", &error)),
+        }
+    }
+
+    /// Writes hard states that wait behind entries which find no room on a full disk: the reserve is theirs. Only
+    /// there a ticket resolves before those of earlier calls; where room comes by itself, order is kept.
+    fn flush_hard_states(self: &Arc<Self>, journal: &mut JournalWriter) -> Progress {
+        if !self.is_full() {
+            return Progress::Blocked;
+        }
+        let (works, records) = self.take_hard_states();
+        if works.is_empty() {
+            return Progress::Blocked;
+        }
+        let bytes: u64 = records.iter().map(Record::frame_bytes).sum();
+        let written = if bytes > journal.room(true) {
+            Ok(false)
+        } else {
+            self.write_and_sync(journal, &records)
+        };
+        match written {
+            Ok(true) => {
+                for work in works {
+                    self.complete(work);
+                }
+                Progress::Done
+            }
+            Ok(false) => {
+                fail(works, &LogError::Full);
+                Progress::Blocked
+            }
+            Err(error) => {
+                fail(works, &error);
+                self.fail_all(&error);
+                Progress::Idle
+            }
+        }
+    }
+
+    fn take_hard_states(&self) -> (Vec<Work>, Vec<Record>) {
+        let mut pending = locked(&self.pending);
+        let is_hard_state =
+            |work: &Work| !work.records.is_empty() && work.records.iter().all(is_hard_state_record);
+        let (mut taken, left): (Vec<Work>, Vec<Work>) = std::mem::take(&mut pending.works)
+            .into_iter()
+            .partition(is_hard_state);
+        pending.works = left.into();
+        let bytes: u64 = taken.iter().map(Work::bytes).sum();
+        pending.bytes = pending.bytes.saturating_sub(bytes);
+        let records = taken
+            .iter_mut()
+            .flat_map(|work| std::mem::take(&mut work.records))
+            .collect();
+        (taken, records)
+    }
+
+    /// Asks for older journal files to be freed, early enough that appends need not wait for it.
+    fn relieve(self: &Arc<Self>, journal: &JournalWriter) {
+        if journal.files.len() * 2 > self.options.journal_files_max {
+            self.request_sweep(&journal.holders(1));
+        }
+        self.raise_floor(journal);
+    }
+
+    /// Says in the journal which files are not needed any more.
+    fn raise_floor(self: &Arc<Self>, journal: &JournalWriter) {
+        let wanted = journal.wanted_floor();
+        if wanted > journal.image.floor {
+            let mut record = Record::new(FrameType::Floor, GroupId(0), bytes::Bytes::new());
+            record.id.index.0 = wanted;
+            let mut pending = locked(&self.pending);
+            let queued = pending.control.iter().any(|queued| *queued == record);
+            if !queued {
+                pending.control.push_back(record);
+            }
+        }
+    }
+
+    /// Whether entries may become durable before more of them are copied: memory is bounded.
+    fn entries_may_flow(&self) -> bool {
+        let limit = self
+            .options
+            .copy_bytes
+            .saturating_mul(4)
+            .max(self.options.tail_bytes_max);
+        let unflushed = locked(&self.pending).bytes;
+        self.uncopied_bytes
+            .load(Ordering::Relaxed)
+            .saturating_sub(unflushed)
+            <= limit
+    }
+
+    fn take_batch(&self, journal: &JournalWriter) -> Batch {
+        let entries_may_flow = self.entries_may_flow();
+        let mut batch = Batch::default();
+        let mut pending = locked(&self.pending);
+        while let Some(record) = pending.control.front() {
+            if batch.bytes + record.frame_bytes() > journal.room(true) {
+                break;
+            }
+            if let Some(record) = pending.control.pop_front()
+                && control_is_valid(&record, &journal.image)
+            {
+                batch.bytes += record.frame_bytes();
+                batch.control += 1;
+                batch.records.push(record);
+            }
+        }
+        while batch.bytes < self.options.flush_bytes_max {
+            let Some(work) = pending.works.front_mut() else {
+                break;
+            };
+            let before = (batch.bytes, batch.records.len());
+            while let Some(record) = work.records.front() {
+                let room = match record.frame_type {
+                    FrameType::Entry | FrameType::Checkpoint if entries_may_flow => journal.room(false),
+                    FrameType::Entry | FrameType::Checkpoint => 0,
+                    _ => journal.room(true),
+                };
+                let bytes = record.frame_bytes();
+                if batch.bytes + bytes > room || batch.bytes >= self.options.flush_bytes_max {
+                    break;
+                }
+                batch.bytes += bytes;
+                batch.records.extend(work.records.pop_front());
+            }
+            let complete = work.records.is_empty();
+            pending.bytes = pending.bytes.saturating_sub(batch.bytes - before.0);
+            if !complete {
+                break;
+            }
+            if let Some(work) = pending.works.pop_front() {
+                let count = batch.records.len() - before.1;
+                batch.finished.push((work, count));
+            }
+        }
+        batch
+    }
+
+    /// Answers everything that waits with `error`.
+    fn fail_all(&self, error: &LogError) {
+        let works = {
+            let mut pending = locked(&self.pending);
+            pending.bytes = 0;
+            pending.control.clear();
+            std::mem::take(&mut pending.works)
+        };
+        fail(works, error);
+    }
+
+    /// What follows from a call that is durable now.
+    fn complete(self: &Arc<Self>, work: Work) {
+        match work.effect {
+            Effect::None => {}
+            Effect::Entries { through, truncations } => {
+                let mut state = locked(&work.group.state);
+                if state.truncations == truncations {
+                    state.durable = state.durable.max(through);
+                    self.queue_copy(&work.group, &mut state);
+                }
+            }
+            Effect::Truncated {
+                through,
+                truncations,
+                gone,
+            } => {
+                {
+                    let mut state = locked(&work.group.state);
+                    if state.truncations == truncations {
+                        state.durable = state.durable.max(through);
+                        self.queue_copy(&work.group, &mut state);
+                    }
+                }
+                self.queue_drop(DropTask::segments(&work.group, gone));
+            }
+            Effect::Purged { gone, checkpoints } => {
+                let mut task = DropTask::segments(&work.group, gone);
+                task.checkpoints = checkpoints;
+                self.queue_drop(task);
+            }
+            Effect::Checkpoint { index, dropped } => {
+                self.checkpoint_is_durable(&work.group, index, dropped);
+            }
+            Effect::Removed { gone } => {
+                let mut task = DropTask::segments(&work.group, gone);
+                task.whole_group = true;
+                self.queue_drop(task);
+            }
+        }
+        if let Some(ticket) = work.ticket {
+            ticket.resolve(Ok(()));
+        }
+    }
+}
+
+fn begin_flushing(pending: &mut Pending) -> bool {
+    let begins = !pending.flushing && !pending.closed;
+    pending.flushing |= begins;
+    begins
+}
+
+fn is_hard_state_record(record: &Record) -> bool {
+    record.frame_type == FrameType::HardState
+}
+
+/// Whether a record of the store still says something true: calls that went before it may have changed that.
+fn control_is_valid(record: &Record, image: &Image) -> bool {
+    if record.frame_type == FrameType::Floor {
+        return record.id.index.0 > image.floor;
+    }
+    let Some(group) = image.groups.get(&record.group) else {
+        return false;
+    };
+    match record.frame_type {
+        FrameType::Stored => {
+            record.truncations == group.truncations
+                && record.id.index >= group.stored.through.index
+                && record.id.index <= group.last.index
+        }
+        _ => true,
+    }
+}
+
+fn fail(works: impl IntoIterator<Item = Work>, error: &LogError) {
+    for work in works {
+        if let Some(ticket) = work.ticket {
+            ticket.resolve(Err(error.clone()));
+        }
+    }
+}
+
+/// The records of a batch go back to the calls they belong to. The store makes its own again when they are needed.
+fn put_back(pending: &mut Pending, batch: Batch) {
+    let mut records = batch.records.into_iter().skip(batch.control);
+    let mut restored = Vec::with_capacity(batch.finished.len());
+    for (mut work, count) in batch.finished {
+        work.records = records.by_ref().take(count).collect();
+        pending.bytes += work.bytes();
+        restored.push(work);
+    }
+    let rest: Vec<Record> = records.collect();
+    if let Some(partial) = pending.works.front_mut() {
+        for record in rest.into_iter().rev() {
+            pending.bytes += record.frame_bytes();
+            partial.records.push_front(record);
+        }
+    }
+    for work in restored.into_iter().rev() {
+        pending.works.push_front(work);
+    }
+}

@@ -1,0 +1,312 @@
+//! Writing the journal. The journal lane alone does this.
+
+use super::file::{PREAMBLE_BYTES, Preamble};
+use super::image::Image;
+use super::needs::Needs;
+use super::{journal_dir, slot_path};
+use crate::codec::Malformed;
+use crate::damage::final_sync;
+use crate::frame::{FrameType, HEADER_BYTES, Place, Record, encode_header};
+use chronik_core::GroupId;
+use chronik_core::env::Rng;
+use chronik_core::fs::{File, FileSystem, FsError, OpenMode};
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A journal file that holds something that is needed.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalFile {
+    pub(crate) slot: u32,
+    pub(crate) sequence: u64,
+    pub(crate) start: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) needs: Needs,
+}
+
+/// A journal file that may be written over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FreeSlot {
+    pub(crate) slot: u32,
+    pub(crate) file_bytes: u64,
+}
+
+/// The file that takes frames now.
+#[derive(Debug)]
+struct Active {
+    file: Arc<dyn File>,
+    salt: u32,
+    /// Where the next frame goes, from the start of the file.
+    end: u64,
+    chain: u32,
+}
+
+/// Where the journal lies and how long its files are.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalConfig {
+    pub(crate) dir: PathBuf,
+    pub(crate) file_bytes: u64,
+    pub(crate) files_max: usize,
+}
+
+/// The journal as its one writer sees it.
+#[derive(Debug)]
+pub(crate) struct JournalWriter {
+    config: JournalConfig,
+    fs: Arc<dyn FileSystem>,
+    rng: Arc<dyn Rng>,
+    /// The state as of the last durable frame.
+    pub(crate) image: Image,
+    /// Files in use, oldest first; the last takes frames.
+    pub(crate) files: VecDeque<JournalFile>,
+    pub(crate) free: Vec<FreeSlot>,
+    next_slot: u32,
+    /// Grows with each attempt to start a file, so that no two attempts have the same.
+    next_sequence: u64,
+    active: Option<Active>,
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) image: Image,
+    pub(crate) files: VecDeque<JournalFile>,
+    pub(crate) free: Vec<FreeSlot>,
+    pub(crate) next_slot: u32,
+    /// Where the next file starts.
+    pub(crate) end: u64,
+    pub(crate) chain: u32,
+    pub(crate) next_sequence: u64,
+}
+
+impl JournalWriter {
+    /// Continues a journal in a new file.
+    pub(crate) fn start(
+        config: JournalConfig,
+        fs: Arc<dyn FileSystem>,
+        rng: Arc<dyn Rng>,
+        found: Recovered,
+    ) -> Result<Self, FsError> {
+        let mut journal = Self {
+            config,
+            fs,
+            rng,
+            image: found.image,
+            files: found.files,
+            free: found.free,
+            next_slot: found.next_slot,
+            next_sequence: found.next_sequence,
+            active: None,
+        };
+        journal.start_file(found.end, found.chain)?;
+        Ok(journal)
+    }
+
+    /// Bytes at the end of each file that only the store's own records and hard states may use.
+    fn reserve_bytes(&self) -> u64 {
+        (self.config.file_bytes / 8).min(1 << 20)
+    }
+
+    /// How many bytes of frames fit into the file that takes them now.
+    pub(crate) fn room(&self, privileged: bool) -> u64 {
+        let (Some(active), Some(file)) = (&self.active, self.files.back()) else {
+            return 0;
+        };
+        let kept = PREAMBLE_BYTES + if privileged { 0 } else { self.reserve_bytes() };
+        file.file_bytes.saturating_sub(active.end + kept)
+    }
+
+    /// Writes records behind the last one. Nothing is durable, and the end has not moved, until
+    /// [`JournalWriter::commit`].
+    pub(crate) fn write(&self, records: &[Record]) -> Result<Written, FsError> {
+        let (Some(active), Some(file)) = (&self.active, self.files.back()) else {
+            return Ok(Written::default());
+        };
+        let synced = file.start + active.end;
+        let mut written = Written {
+            end: active.end,
+            chain: active.chain,
+        };
+        let mut headers = Vec::with_capacity(records.len() * HEADER_BYTES);
+        for record in records {
+            let place = Place {
+                file: file.sequence,
+                synced,
+                position: file.start + written.end,
+                chain: written.chain,
+            };
+            written.chain = encode_header(&mut headers, record, place, active.salt);
+            written.end += record.frame_bytes();
+        }
+        assert!(
+            written.end + PREAMBLE_BYTES <= file.file_bytes,
+            "frames fit into the file they were taken for"
+        );
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(records.len() * 2);
+        for (header, record) in headers.chunks_exact(HEADER_BYTES).zip(records) {
+            parts.push(header);
+            parts.push(&record.payload);
+        }
+        active.file.write_at(&parts, active.end)?;
+        Ok(written)
+    }
+
+    /// Makes durable what was written.
+    pub(crate) fn sync(&self) -> Result<(), FsError> {
+        match &self.active {
+            Some(active) => final_sync(active.file.sync_data()),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the end behind records that are durable now, and applies them.
+    pub(crate) fn commit(&mut self, records: &[Record], written: Written) -> Result<(), Malformed> {
+        if let Some(active) = &mut self.active {
+            active.end = written.end;
+            active.chain = written.chain;
+        }
+        for record in records {
+            self.image.apply(record)?;
+            if matches!(record.frame_type, FrameType::Truncate | FrameType::Remove) {
+                for file in &mut self.files {
+                    file.needs.forget(record);
+                }
+            }
+            if let Some(file) = self.files.back_mut() {
+                file.needs.note(record);
+            }
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// Whether another file can be started, as far as numbers go.
+    pub(crate) fn can_roll(&self, privileged: bool) -> bool {
+        !self.free.is_empty() || self.files.len() < self.config.files_max + usize::from(privileged)
+    }
+
+    /// Goes on in another file.
+    pub(crate) fn roll(&mut self) -> Result<(), FsError> {
+        let (Some(active), Some(file)) = (&self.active, self.files.back()) else {
+            return Ok(());
+        };
+        let (start, chain) = (file.start + active.end, active.chain);
+        self.start_file(start, chain)
+    }
+
+    fn start_file(&mut self, start: u64, chain: u32) -> Result<(), FsError> {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let head = Record::new(FrameType::Head, GroupId(0), self.image.encode());
+        // The head must leave room for what comes after it.
+        let wanted = self.config.file_bytes.max(head.frame_bytes().saturating_mul(4));
+        let place = self.free.iter().position(|slot| slot.file_bytes >= wanted);
+        let (slot, file) = match place {
+            Some(place) => {
+                let slot = self.free[place];
+                let file = self
+                    .fs
+                    .open(&slot_path(&self.config.dir, slot.slot), OpenMode::Write)?;
+                (slot, file)
+            }
+            None => self.create(wanted)?,
+        };
+        let preamble = Preamble {
+            salt: self.rng.next_u64() as u32,
+            sequence,
+            start,
+            file_bytes: slot.file_bytes,
+        };
+        let at = Place {
+            file: sequence,
+            synced: start,
+            position: start + PREAMBLE_BYTES,
+            chain,
+        };
+        let encoded = preamble.encode();
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        let chain = encode_header(&mut header, &head, at, preamble.salt);
+        file.write_at(&[&encoded, &header, &head.payload], 0)?;
+        file.write_at(&[&encoded], slot.file_bytes - PREAMBLE_BYTES)?;
+        final_sync(file.sync_data())?;
+        if let Some(place) = place {
+            self.free.swap_remove(place);
+        }
+        self.files.push_back(JournalFile {
+            slot: slot.slot,
+            sequence,
+            start,
+            file_bytes: slot.file_bytes,
+            needs: Needs::default(),
+        });
+        self.active = Some(Active {
+            file,
+            salt: preamble.salt,
+            end: PREAMBLE_BYTES + head.frame_bytes(),
+            chain,
+        });
+        Ok(())
+    }
+
+    /// Makes a new file with its space reserved and its name durable.
+    fn create(&mut self, file_bytes: u64) -> Result<(FreeSlot, Arc<dyn File>), FsError> {
+        let slot = self.next_slot;
+        let path = slot_path(&self.config.dir, slot);
+        let file = self.fs.open(&path, OpenMode::CreateNew)?;
+        let prepared = file
+            .allocate(file_bytes)
+            .and_then(|()| final_sync(self.fs.sync_dir(&journal_dir(&self.config.dir))));
+        if let Err(error) = prepared {
+            // What was made of it must not stay in the way of a later attempt.
+            drop(file);
+            let _ = self.fs.remove(&path);
+            return Err(error);
+        }
+        self.next_slot += 1;
+        Ok((FreeSlot { slot, file_bytes }, file))
+    }
+
+    /// The sequence number of the oldest file that holds something needed.
+    pub(crate) fn wanted_floor(&self) -> u64 {
+        let mut floor = 0;
+        for (place, file) in self.files.iter().enumerate() {
+            floor = file.sequence;
+            let is_active = place + 1 == self.files.len();
+            if is_active || file.needs.open(&self.image).next().is_some() {
+                break;
+            }
+        }
+        floor
+    }
+
+    /// The groups whose data keeps files older than the newest `newest` ones.
+    pub(crate) fn holders(&self, newest: usize) -> BTreeSet<GroupId> {
+        let older = self.files.len().saturating_sub(newest);
+        self.files
+            .iter()
+            .take(older)
+            .flat_map(|file| file.needs.open(&self.image))
+            .collect()
+    }
+
+    /// Frees the files below the durable floor.
+    fn release(&mut self) {
+        while self.files.len() > 1
+            && let Some(file) = self.files.front()
+            && file.sequence < self.image.floor
+        {
+            self.free.push(FreeSlot {
+                slot: file.slot,
+                file_bytes: file.file_bytes,
+            });
+            self.files.pop_front();
+        }
+    }
+}
+
+/// The end of frames that were written and are not durable yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    end: u64,
+    chain: u32,
+}

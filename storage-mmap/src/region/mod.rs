@@ -1,0 +1,7 @@
+//! The real file system: files, locks, and mapped regions.
+
+mod mmap;
+mod real_file;
+mod real_fs;
+
+pub use real_fs::RealFs;
