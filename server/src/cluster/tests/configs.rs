@@ -149,106 +149,65 @@ fn append_and_subtract_work_on_lists_and_on_nothing_else() {
     assert_eq!(value(&node, "a", "cleanup.policy").as_deref(), Some("delete"));
 }
 
+const SET_RETENTION: Step<'static> = (SET, "retention.ms", Some("5"));
+
+fn is_refused(
+    world: &World,
+    node: &Node,
+    resource_type: i8,
+    name: &str,
+    steps: &[Step<'_>],
+    code: ErrorCode,
+) {
+    let (got, message) = alter(world, node, resource_type, name, steps);
+    assert_eq!(got, code, "{resource_type} {name} {steps:?}: {message}");
+    assert!(!message.is_empty());
+}
+
 #[test]
-fn what_cannot_be_altered_is_refused_whole_with_kafkas_code() {
+fn a_change_with_one_bad_config_is_refused_whole() {
     let world = World::new(72);
     let node = world.start();
     created(&world, &node, "a", 1);
-    world.run(node.context.offsets_topic()).unwrap();
-    let set: Step<'_> = (SET, "retention.ms", Some("5"));
     let long = "1".repeat(40_000);
-    for (kind, name, steps, code) in [
-        (TOPIC, "nobody", vec![set], ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        (
-            TOPIC,
-            OFFSETS_TOPIC,
-            vec![set],
-            ErrorCode::INVALID_TOPIC_EXCEPTION,
-        ),
-        (
-            TOPIC,
-            "a",
-            vec![set, (SET, "no.such", Some("1"))],
-            ErrorCode::INVALID_CONFIG,
-        ),
-        (
-            TOPIC,
-            "a",
-            vec![set, (SET, "retention.bytes", Some("-9"))],
-            ErrorCode::INVALID_CONFIG,
-        ),
-        (
-            TOPIC,
-            "a",
-            vec![set, (SET, "retention.bytes", Some(&long))],
-            ErrorCode::INVALID_CONFIG,
-        ),
-        (
-            TOPIC,
-            "a",
-            vec![set, (SET, "max.message.bytes", Some("2000000000"))],
-            ErrorCode::INVALID_CONFIG,
-        ),
-        (TOPIC, "a", vec![set, set], ErrorCode::INVALID_REQUEST),
-        (
-            TOPIC,
-            "a",
-            vec![set, (SET, "segment.ms", None)],
-            ErrorCode::INVALID_REQUEST,
-        ),
-        (
-            TOPIC,
-            "a",
-            vec![set, (4, "segment.ms", Some("1"))],
-            ErrorCode::INVALID_REQUEST,
-        ),
-        (
-            BROKER,
-            "1",
-            vec![(SET, "log.retention.ms", Some("1"))],
-            ErrorCode::INVALID_CONFIG,
-        ),
-        (
-            BROKER,
-            "2",
-            vec![(SET, "log.retention.ms", Some("1"))],
-            ErrorCode::INVALID_REQUEST,
-        ),
-        (
-            BROKER,
-            "x",
-            vec![(SET, "log.retention.ms", Some("1"))],
-            ErrorCode::INVALID_REQUEST,
-        ),
-        (
-            BROKER,
-            "",
-            vec![(SET, "num.partitions", Some("1"))],
-            ErrorCode::INVALID_REQUEST,
-        ),
-        (
-            BROKER,
-            "",
-            vec![(SET, "log.retention.ms", Some("x"))],
-            ErrorCode::INVALID_CONFIG,
-        ),
-        (
-            8,
-            "1",
-            vec![(SET, "root", Some("DEBUG"))],
-            ErrorCode::INVALID_REQUEST,
-        ),
-        (99, "a", vec![set], ErrorCode::INVALID_REQUEST),
+    let (config, request) = (ErrorCode::INVALID_CONFIG, ErrorCode::INVALID_REQUEST);
+    for (step, code) in [
+        ((SET, "no.such", Some("1")), config),
+        ((SET, "retention.bytes", Some("-9")), config),
+        ((SET, "retention.bytes", Some(&*long)), config),
+        ((SET, "max.message.bytes", Some("2000000000")), config),
+        (SET_RETENTION, request),
+        ((SET, "segment.ms", None), request),
+        ((4, "segment.ms", Some("1")), request),
     ] {
-        let (got, message) = alter(&world, &node, kind, name, &steps);
-        assert_eq!(got, code, "{kind} {name} {message}");
-        assert!(!message.is_empty());
+        is_refused(&world, &node, TOPIC, "a", &[SET_RETENTION, step], code);
     }
-    assert_eq!(
-        value(&node, "a", "retention.ms"),
-        None,
-        "a part of a refused change was made"
-    );
+    let set = value(&node, "a", "retention.ms");
+    assert_eq!(set, None, "a part of a refused change was made");
+}
+
+#[test]
+fn resources_that_cannot_be_altered_are_refused_with_kafkas_code() {
+    let world = World::new(78);
+    let node = world.start();
+    world.run(node.context.offsets_topic()).unwrap();
+    let (config, request) = (ErrorCode::INVALID_CONFIG, ErrorCode::INVALID_REQUEST);
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let internal = ErrorCode::INVALID_TOPIC_EXCEPTION;
+    let of_broker: Step<'_> = (SET, "log.retention.ms", Some("1"));
+    for (kind, name, step, code) in [
+        (TOPIC, "nobody", SET_RETENTION, unknown),
+        (TOPIC, OFFSETS_TOPIC, SET_RETENTION, internal),
+        (BROKER, "1", of_broker, config),
+        (BROKER, "2", of_broker, request),
+        (BROKER, "x", of_broker, request),
+        (BROKER, "", (SET, "num.partitions", Some("1")), request),
+        (BROKER, "", (SET, "log.retention.ms", Some("x")), config),
+        (8, "1", (SET, "root", Some("DEBUG")), request),
+        (99, "a", SET_RETENTION, request),
+    ] {
+        is_refused(&world, &node, kind, name, &[step], code);
+    }
 }
 
 #[test]

@@ -167,99 +167,75 @@ fn minus_one_takes_the_configured_partitions_and_replication_factor() {
     assert_eq!(node.state().topic("a").unwrap().partitions.len(), 5);
 }
 
+/// Refused when it is asked for, and when it is only checked.
+fn is_not_created(world: &World, node: &Node, topic: CreatableTopic, code: ErrorCode, text: &str) {
+    let name = topic.name.clone();
+    for validate_only in [true, false] {
+        let result = create_all(world, node, vec![topic.clone()], validate_only).remove(0);
+        let message = result.error_message.unwrap_or_default();
+        assert_eq!(result.error_code, code, "{name}: {message}");
+        assert!(message.contains(text), "{name}: {message}");
+    }
+}
+
 #[test]
-fn what_cannot_be_created_is_refused_with_kafkas_code() {
+fn names_that_cannot_be_created_are_refused_with_kafkas_code() {
     let world = World::new(25);
     let node = world.start();
     created(&world, &node, "taken.name", 1);
-    let with_factor = |factor| CreatableTopic {
-        replication_factor: factor,
-        ..topic("a", 1)
-    };
-    let with_config = |name: &str, value: Option<&str>| CreatableTopic {
-        configs: vec![CreatableTopicConfig {
-            name: name.into(),
-            value: value.map(Into::into),
-        }],
-        ..topic("a", 1)
-    };
+    let invalid = ErrorCode::INVALID_TOPIC_EXCEPTION;
     let long = "x".repeat(250);
-    for (topic, code, text) in [
-        (topic("a", 0), ErrorCode::INVALID_PARTITIONS, "non-positive"),
-        (topic("a", -2), ErrorCode::INVALID_PARTITIONS, "non-positive"),
-        (
-            topic("a", i32::MAX),
-            ErrorCode::POLICY_VIOLATION,
-            "topics.max_partitions",
-        ),
-        (
-            with_factor(0),
-            ErrorCode::INVALID_REPLICATION_FACTOR,
-            "larger than 0",
-        ),
-        (
-            with_factor(-2),
-            ErrorCode::INVALID_REPLICATION_FACTOR,
-            "larger than 0",
-        ),
-        (
-            with_factor(2),
-            ErrorCode::INVALID_REPLICATION_FACTOR,
-            "only 1 broker(s)",
-        ),
-        (topic("", 1), ErrorCode::INVALID_TOPIC_EXCEPTION, "empty string"),
-        (topic("..", 1), ErrorCode::INVALID_TOPIC_EXCEPTION, "not allowed"),
-        (
-            topic("a b", 1),
-            ErrorCode::INVALID_TOPIC_EXCEPTION,
-            "ASCII alphanumerics",
-        ),
-        (topic(&long, 1), ErrorCode::INVALID_TOPIC_EXCEPTION, "longer than"),
-        (
-            topic("taken.name", 1),
-            ErrorCode::TOPIC_ALREADY_EXISTS,
-            "already exists",
-        ),
-        (
-            topic("taken_name", 1),
-            ErrorCode::INVALID_TOPIC_EXCEPTION,
-            "collides",
-        ),
-        (
-            topic(OFFSETS_TOPIC, 1),
-            ErrorCode::INVALID_TOPIC_EXCEPTION,
-            "internal",
-        ),
-        (
-            with_config("cleanup.policy", Some("compact")),
-            ErrorCode::INVALID_CONFIG,
-            "not supported yet",
-        ),
-        (
-            with_config("no.such", Some("1")),
-            ErrorCode::INVALID_CONFIG,
-            "Unknown topic config name",
-        ),
-        (
-            with_config("retention.ms", None),
-            ErrorCode::INVALID_CONFIG,
-            "Null value",
-        ),
-        (
-            with_config("max.message.bytes", Some("2147483647")),
-            ErrorCode::INVALID_CONFIG,
-            "at most",
-        ),
+    for (name, code, text) in [
+        ("", invalid, "empty string"),
+        ("..", invalid, "not allowed"),
+        ("a b", invalid, "ASCII alphanumerics"),
+        (&*long, invalid, "longer than"),
+        ("taken_name", invalid, "collides"),
+        (OFFSETS_TOPIC, invalid, "internal"),
+        ("taken.name", ErrorCode::TOPIC_ALREADY_EXISTS, "already exists"),
     ] {
-        let name = topic.name.clone();
-        for validate_only in [true, false] {
-            let result = create_all(&world, &node, vec![topic.clone()], validate_only).remove(0);
-            let message = result.error_message.unwrap_or_default();
-            assert_eq!(result.error_code, code, "{name}: {message}");
-            assert!(message.contains(text), "{name}: {message}");
-        }
+        is_not_created(&world, &node, topic(name, 1), code, text);
     }
     assert_eq!(node.state().topics().len(), 1);
+}
+
+#[test]
+fn numbers_and_configs_that_cannot_be_are_refused_with_kafkas_code() {
+    let world = World::new(36);
+    let node = world.start();
+    let partitions = ErrorCode::INVALID_PARTITIONS;
+    for (count, code, text) in [
+        (0, partitions, "non-positive"),
+        (-2, partitions, "non-positive"),
+        (i32::MAX, ErrorCode::POLICY_VIOLATION, "topics.max_partitions"),
+    ] {
+        is_not_created(&world, &node, topic("a", count), code, text);
+    }
+    for (factor, text) in [
+        (0, "larger than 0"),
+        (-2, "larger than 0"),
+        (2, "only 1 broker(s)"),
+    ] {
+        let topic = CreatableTopic {
+            replication_factor: factor,
+            ..topic("a", 1)
+        };
+        is_not_created(&world, &node, topic, ErrorCode::INVALID_REPLICATION_FACTOR, text);
+    }
+    for (name, value, text) in [
+        ("cleanup.policy", Some("compact"), "not supported yet"),
+        ("no.such", Some("1"), "Unknown topic config name"),
+        ("retention.ms", None, "Null value"),
+        ("max.message.bytes", Some("2147483647"), "at most"),
+    ] {
+        let mut topic = topic("a", 1);
+        topic.configs = vec![CreatableTopicConfig {
+            name: name.into(),
+            value: value.map(Into::into),
+        }];
+        is_not_created(&world, &node, topic, ErrorCode::INVALID_CONFIG, text);
+    }
+    assert!(node.state().topics().is_empty());
 }
 
 #[test]
