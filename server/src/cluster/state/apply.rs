@@ -63,8 +63,8 @@ pub enum Refusal {
         /// How many it may hold.
         limit: u64,
     },
-    /// All producer ids were given away.
-    ProducerIdsExhausted,
+    /// All ids of a kind were given away.
+    IdsExhausted,
 }
 
 impl State {
@@ -203,7 +203,7 @@ impl State {
         let first = self.next_producer_id;
         let end = first
             .checked_add(PRODUCER_ID_BLOCK)
-            .ok_or(Refusal::ProducerIdsExhausted)?;
+            .ok_or(Refusal::IdsExhausted)?;
         self.next_producer_id = end;
         Ok(Effect::ProducerIds(first..end))
     }
@@ -227,6 +227,11 @@ impl State {
                 }
                 *added.entry(node).or_default() += 1;
             }
+        }
+        let (groups, replicas) = (placements.len() as u64, added.values().sum::<u64>());
+        if self.next_group.checked_add(groups).is_none() || self.next_replica.checked_add(replicas).is_none()
+        {
+            return Err(Refusal::IdsExhausted);
         }
         for (node, more) in added {
             let node = NodeId(node);
@@ -305,7 +310,7 @@ impl fmt::Display for Refusal {
             Self::TooManyReplicas { node, limit } => {
                 write!(f, "broker {node} would hold more than {limit} partitions")
             }
-            Self::ProducerIdsExhausted => write!(f, "all producer ids were given away"),
+            Self::IdsExhausted => write!(f, "all ids were given away"),
         }
     }
 }

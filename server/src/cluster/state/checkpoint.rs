@@ -67,6 +67,10 @@ impl State {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         check_version(bytes)?;
         let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
+        if stored.next_producer_id < 0 {
+            let what = format!("next_producer_id is {}", stored.next_producer_id);
+            return Err(CheckpointError::Malformed(what));
+        }
         let mut state = Self {
             cluster_id: stored.cluster_id,
             features: stored.features.into_owned(),

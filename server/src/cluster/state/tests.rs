@@ -318,3 +318,24 @@ fn a_checkpoint_with_ids_that_were_not_issued_is_refused() {
         ));
     }
 }
+
+#[test]
+fn ids_that_run_out_refuse_the_command_and_do_not_wrap() {
+    let (state, _) = apply_all(vec![broker(1)]);
+    let text = String::from_utf8(state.to_bytes()).unwrap();
+    let last = |field: &str, value: String| {
+        let from = format!("\"{field}\":{}", if field == "next_producer_id" { 0 } else { 1 });
+        assert!(text.contains(&from), "{text}");
+        State::from_bytes(text.replace(&from, &format!("\"{field}\":{value}")).as_bytes())
+    };
+    for field in ["next_group", "next_replica"] {
+        let mut state = last(field, u64::MAX.to_string()).unwrap();
+        let refused = state.apply(LogId::new(1, 2), topic("a", 1, 1));
+        assert_eq!(refused, Err(Refusal::IdsExhausted));
+    }
+    let mut state = last("next_producer_id", i64::MAX.to_string()).unwrap();
+    let refused = state.apply(LogId::new(1, 2), Command::AllocateProducerIds { node: 1 });
+    assert_eq!(refused, Err(Refusal::IdsExhausted));
+    let negative = last("next_producer_id", "-1".into());
+    assert!(matches!(negative, Err(CheckpointError::Malformed(_))));
+}

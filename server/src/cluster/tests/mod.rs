@@ -2,6 +2,7 @@
 
 mod configs;
 mod controller;
+mod crashes;
 mod describe;
 mod metadata;
 mod producer_ids;

@@ -47,7 +47,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         broker_name: Some("log.flush.interval.messages"),
         rule: Rule::Long { min: 1 },
         documentation: "After how many records the log is forced to disk. Every batch is on disk before it is \
-                        acknowledged and before it is replicated as committed, so any value is satisfied.",
+                        acknowledged, so any value is satisfied.",
         in_file: |_| "1".into(),
     },
     TopicKey {

@@ -105,3 +105,45 @@ fn a_stored_value_that_this_version_would_refuse_has_no_effect() {
     let plain = TopicSettings::resolve(&ConfigSet::default(), &ConfigSet::default(), &file);
     assert_eq!(settings, plain);
 }
+
+/// The document that operators read, made from the tables.
+fn reference() -> String {
+    let file = TopicsConfig::default();
+    let mut text = String::from(
+        "# Topic configs\n\nMade from the tables in `server/src/cluster/topic_config/table.rs`; a test compares \
+         them. What is not listed here is refused\nwith INVALID_CONFIG. A topic that does not set a config gets the \
+         value that was set for all brokers under the broker's name\n(`kafka-configs --entity-type brokers \
+         --entity-default`), else the one of the node's file.\n\n## Obeyed\n\n| config | default | for all brokers | \
+         meaning |\n|---|---|---|---|\n",
+    );
+    for key in TOPIC_KEYS {
+        let only = match key.rule {
+            Rule::Only { why, .. } => format!(" No other value: {why}."),
+            _ => String::new(),
+        };
+        let (default, broker) = ((key.in_file)(&file), key.broker_name.unwrap_or("-"));
+        let row = format!(
+            "| `{}` | `{default}` | `{broker}` | {}{only} |\n",
+            key.name, key.documentation
+        );
+        text.push_str(&row);
+    }
+    text.push_str("\n## Refused\n\n| config | why |\n|---|---|\n");
+    for (name, why) in NOT_OBEYED {
+        text.push_str(&format!("| `{name}` | {why} |\n"));
+    }
+    text
+}
+
+#[test]
+fn the_document_of_topic_configs_says_what_the_tables_say() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ops/topic-configs.md");
+    if std::env::var_os("CHRONIK_WRITE_DOCS").is_some() {
+        std::fs::write(path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == reference(),
+        "{path} differs from the tables: run this test with CHRONIK_WRITE_DOCS=1"
+    );
+}
