@@ -13,6 +13,11 @@ pub(super) fn run(settings: &Settings) -> Exit {
         }
     };
     logging::start(effective.config.log.level);
-    complain(&"this build cannot run a broker: the parts that serve clients are not in it");
-    Exit::Failed
+    match crate::run::run(effective.config) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(&error);
+            Exit::Failed
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 mod address;
 mod choice;
+pub mod compose;
 mod key;
 mod parse;
 mod print;

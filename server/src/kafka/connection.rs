@@ -295,3 +295,6 @@ async fn write_frame<W: AsyncWrite + Unpin>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,6 +164,12 @@ impl Open {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Set when the server stops.
+    #[must_use]
+    pub fn draining(&self) -> Watch<bool> {
+        self.draining.clone()
+    }
+
     /// Stops accepting and reading; resolves when every answer in flight has left and all connections are closed.
     pub async fn drain(&self) {
         self.draining

@@ -21,7 +21,7 @@ pub use topic::{
 };
 
 use super::ids::TopicId;
-use chronik_core::NodeId;
+use chronik_core::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -115,6 +115,12 @@ impl State {
     #[must_use]
     pub const fn topics(&self) -> &BTreeMap<Arc<str>, Arc<Topic>> {
         &self.topics
+    }
+
+    /// The group id that is issued next: every group of this cluster has a smaller one.
+    #[must_use]
+    pub const fn next_group(&self) -> GroupId {
+        GroupId(self.next_group)
     }
 
     /// The topic of this name.

@@ -1,0 +1,291 @@
+//! The partitions of this node: opened, reconfigured and removed as the metadata says.
+
+use super::topic_settings::partition_config;
+use crate::cluster::state::{Partition as Placed, State, Topic};
+use crate::cluster::{ClusterImage, LeaderView, PartitionView, PartitionsReady};
+use crate::config::Config;
+use crate::kafka::wire::ErrorCode;
+use crate::partition::{Partition, PartitionConfig, PartitionSpec};
+use chronik_core::consensus::{GroupStatus, Member, Membership};
+use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Watch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, PoisonError};
+
+/// The metadata group's id.
+pub const METADATA_GROUP: GroupId = GroupId(0);
+
+/// Where a partition of this node stands.
+#[derive(Clone, Debug)]
+enum Slot {
+    /// It is being opened.
+    Opening,
+    /// It takes requests.
+    Open(Arc<Partition>),
+    /// It could not be opened.
+    Failed(Arc<str>),
+}
+
+/// A partition as the metadata describes it.
+#[derive(Clone, Debug)]
+struct Wanted {
+    topic: Arc<Topic>,
+    index: usize,
+    replica: Member,
+    members: Vec<Member>,
+    config: PartitionConfig,
+}
+
+/// All partitions of this node.
+#[derive(Debug)]
+pub struct PartitionTable {
+    node: NodeId,
+    config: Arc<Config>,
+    store: Arc<dyn LogStore>,
+    consensus: Arc<dyn Consensus>,
+    env: Env,
+    slots: RwLock<BTreeMap<GroupId, Slot>>,
+    /// Counts changes of `slots`.
+    changed: Watch<u64>,
+}
+
+impl PartitionTable {
+    /// A table without partitions.
+    #[must_use]
+    pub fn new(config: Arc<Config>, store: Arc<dyn LogStore>, consensus: Arc<dyn Consensus>, env: Env) -> Arc<Self> {
+        let node = NodeId(u64::try_from(config.node.id).unwrap_or_default());
+        let slots = RwLock::new(BTreeMap::new());
+        Arc::new(Self { node, config, store, consensus, env, slots, changed: Watch::new(0) })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<GroupId, Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<GroupId, Slot>> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, group: GroupId, slot: Slot) {
+        self.write().insert(group, slot);
+        self.changed.update(|count| {
+            *count += 1;
+            true
+        });
+    }
+
+    /// The partition whose log is `group`, where it is open here.
+    #[must_use]
+    pub fn get(&self, group: GroupId) -> Option<Arc<Partition>> {
+        match self.read().get(&group) {
+            Some(Slot::Open(partition)) => Some(Arc::clone(partition)),
+            _ => None,
+        }
+    }
+
+    /// Every open partition.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        let open = |slot: &Slot| match slot {
+            Slot::Open(partition) => Some(Arc::clone(partition)),
+            _ => None,
+        };
+        self.read().values().filter_map(open).collect()
+    }
+
+    /// Checks that the store and the metadata belong together: a group above every id that the metadata has issued
+    /// means that the metadata went back, and removing it would remove acknowledged records.
+    ///
+    /// # Errors
+    /// A text that names the group.
+    pub fn check(&self, image: &ClusterImage) -> Result<(), String> {
+        match self.store.groups().into_iter().find(|group| *group >= image.state.next_group()) {
+            None => Ok(()),
+            Some(group) => Err(format!(
+                "the data directory holds the log of group {group}, which the metadata never issued: the metadata is \
+                 older than the data; restore the directory as a whole"
+            )),
+        }
+    }
+
+    /// Follows the metadata until its watch ends with the process.
+    pub async fn follow(self: Arc<Self>, images: Watch<Arc<ClusterImage>>) {
+        let (mut image, mut version) = images.versioned();
+        loop {
+            self.reconcile(&image.state).await;
+            (image, version) = images.changed(version).await;
+        }
+    }
+
+    async fn reconcile(self: &Arc<Self>, state: &State) {
+        let wanted = self.wanted(state);
+        let present: BTreeSet<GroupId> = self.store.groups().into_iter().collect();
+        let known: BTreeSet<GroupId> = self.read().keys().copied().chain(present).collect();
+        for group in known {
+            if group != METADATA_GROUP && !wanted.contains_key(&group) {
+                self.remove(group).await;
+            }
+        }
+        for (group, wanted) in wanted {
+            let slot = self.read().get(&group).cloned();
+            match slot {
+                Some(Slot::Open(partition)) => {
+                    if let Err(error) = partition.set_config(wanted.config) {
+                        log::error!("event=config_not_set partition={} error=\"{error}\"", partition.name());
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    let table = Arc::clone(self);
+                    table.set(group, Slot::Opening);
+                    let task = async move { table.open(group, wanted).await };
+                    self.env.spawn.spawn("partition-open", Box::pin(task));
+                }
+            }
+        }
+    }
+
+    fn wanted(&self, state: &State) -> BTreeMap<GroupId, Wanted> {
+        let mut wanted = BTreeMap::new();
+        for topic in state.topics().values() {
+            let config = partition_config(topic, state, &self.config);
+            for (index, placed) in topic.partitions.iter().enumerate() {
+                let members = members(placed);
+                if let Some(replica) = members.iter().copied().find(|member| member.node == self.node) {
+                    let topic = Arc::clone(topic);
+                    wanted.insert(placed.group(), Wanted { topic, index, replica, members, config: config.clone() });
+                }
+            }
+        }
+        wanted
+    }
+
+    async fn open(self: Arc<Self>, group: GroupId, wanted: Wanted) {
+        let topic = Arc::clone(&wanted.topic);
+        match self.try_open(group, wanted).await {
+            Ok(partition) => self.set(group, Slot::Open(partition)),
+            Err(error) => {
+                log::error!("event=partition_not_opened topic={} group={group} error=\"{error}\"", topic.name);
+                self.set(group, Slot::Failed(error.into()));
+            }
+        }
+    }
+
+    async fn try_open(&self, group: GroupId, wanted: Wanted) -> Result<Arc<Partition>, String> {
+        let spec = PartitionSpec {
+            name: format!("{}-{}", wanted.topic.name, wanted.index).into(),
+            group,
+            replica: wanted.replica,
+            founding: Membership { voters: wanted.members, ..Membership::default() },
+            config: wanted.config,
+        };
+        let opened = Partition::open(spec, &*self.store, &*self.consensus, self.env.clone()).await;
+        opened.map_err(|error| error.to_string())
+    }
+
+    async fn remove(&self, group: GroupId) {
+        let slot = self.write().remove(&group);
+        if let Some(Slot::Open(partition)) = slot {
+            partition.close_deleted().await;
+        }
+        let removed = match self.store.remove_group(group) {
+            Ok(ticket) => ticket.await,
+            Err(error) => Err(error),
+        };
+        match removed {
+            Ok(()) => log::info!("event=partition_removed group={group}"),
+            Err(error) => log::error!("event=partition_not_removed group={group} error=\"{error}\""),
+        }
+    }
+
+    /// Closes every partition; each gives up its log.
+    pub async fn close(&self) {
+        let slots = std::mem::take(&mut *self.write());
+        for slot in slots.into_values() {
+            if let Slot::Open(partition) = slot {
+                partition.close().await;
+            }
+        }
+    }
+
+    /// How the groups stand that belong here: `None` while one is being opened.
+    fn settled(&self, groups: &[GroupId]) -> Option<Result<(), String>> {
+        let slots = self.read();
+        for group in groups {
+            match slots.get(group) {
+                None | Some(Slot::Opening) => return None,
+                Some(Slot::Failed(why)) => return Some(Err(why.to_string())),
+                Some(Slot::Open(_)) => {}
+            }
+        }
+        Some(Ok(()))
+    }
+}
+
+fn members(placed: &Placed) -> Vec<Member> {
+    placed.replicas().iter().map(|replica| Member { replica: replica.replica(), node: replica.node() }).collect()
+}
+
+impl LeaderView for PartitionTable {
+    fn partition(&self, group: GroupId) -> Option<PartitionView> {
+        let partition = self.get(group)?;
+        let view = partition.view();
+        let status = partition.group().status();
+        let node_of = |replica| status.membership.voters.iter().find(|m| m.replica == replica).map(|m| m.node);
+        Some(PartitionView {
+            leader: view.leader.and_then(node_of),
+            leader_epoch: view.leader_epoch,
+            in_sync: in_sync(&partition, &status),
+            offline: Vec::new(),
+        })
+    }
+}
+
+/// The nodes of the voters that answered lately, this one included (`replica.lag.time.max.ms`).
+fn in_sync(partition: &Partition, status: &GroupStatus) -> Vec<NodeId> {
+    let patience = Duration::from_millis(partition.config().replica_lag_time_max_ms);
+    let answered = |member: &&Member| {
+        let matched = status.matched.get(&member.replica);
+        member.replica == status.replica.replica || matched.is_some_and(|matched| matched.silent_for <= patience)
+    };
+    status.membership.voters.iter().filter(answered).map(|member| member.node).collect()
+}
+
+impl PartitionsReady for Arc<PartitionTable> {
+    fn ready(&self, groups: Vec<GroupId>) -> BoxFuture<'static, Result<(), String>> {
+        let table = Arc::clone(self);
+        Box::pin(async move {
+            loop {
+                let listener = table.changed.listen();
+                if let Some(settled) = table.settled(&groups) {
+                    return settled;
+                }
+                listener.await;
+            }
+        })
+    }
+}
+
+impl PartitionTable {
+    /// The partition of a topic, where it is open here.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`, `NOT_LEADER_OR_FOLLOWER`.
+    pub fn of_topic(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let placed = topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        self.get(placed.group()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+    }
+
+    /// The groups of a topic that belong on this node.
+    #[must_use]
+    pub fn placed_here(&self, topic: &Topic) -> Vec<GroupId> {
+        let here = |placed: &&Placed| placed.replicas().iter().any(|replica| replica.node() == self.node);
+        topic.partitions.iter().filter(here).map(Placed::group).collect()
+    }
+
+    /// Counts the changes of which partitions are open.
+    #[must_use]
+    pub fn changes(&self) -> Watch<u64> {
+        self.changed.clone()
+    }
+}

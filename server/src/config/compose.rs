@@ -1,0 +1,40 @@
+//! From the configuration to the parts: the one place that names every backend.
+
+use super::{Config, ConsensusBackend, StorageBackend};
+use chronik_consensus::StandaloneEngine;
+use chronik_consensus::standalone::StandaloneOptions;
+use chronik_core::{Consensus, Env, LogError, LogStore};
+use chronik_storage_mmap::{DiskThreads, MmapStore, RealFs, StoreOptions};
+use std::io;
+use std::sync::Arc;
+
+/// The environment of the process: the runtime's clocks and tasks, and disk threads.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn environment() -> io::Result<Env> {
+    Ok(crate::runtime::environment(Arc::new(DiskThreads::start()?)))
+}
+
+/// Opens the selected store.
+///
+/// # Errors
+/// What the store says: the directory is in use, damaged, or cannot be written.
+pub fn store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, LogError> {
+    match config.storage.backend {
+        StorageBackend::Mmap => {
+            let mut options = StoreOptions::new(&config.node.data_dir);
+            options.journal_file_bytes = config.storage.journal_file_bytes;
+            options.tail_bytes_max = config.storage.tail_cache_bytes as u64;
+            Ok(Arc::new(MmapStore::open(options, Arc::new(RealFs), env.clone())?))
+        }
+    }
+}
+
+/// The selected consensus engine.
+#[must_use]
+pub fn consensus(config: &Config) -> Arc<dyn Consensus> {
+    match config.consensus.backend {
+        ConsensusBackend::Standalone => Arc::new(StandaloneEngine::new(StandaloneOptions::default())),
+    }
+}

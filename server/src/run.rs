@@ -1,0 +1,98 @@
+//! A server process: from its configuration to its exit.
+
+use crate::broker::start::{Running, StartError, start as start_broker};
+use crate::config::{Config, compose};
+use async_signal::{Signal, Signals};
+use chronik_core::LogError;
+use chronik_core::log_store::StoreHealth;
+use futures_lite::{FutureExt, StreamExt};
+use std::fmt;
+use std::io::Write;
+
+/// Why a server process ended otherwise than by a signal.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It did not start.
+    Start(StartError),
+    /// Signals cannot be received.
+    Signals(std::io::Error),
+    /// The store failed; nothing is acknowledged any more.
+    Store(LogError),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "cannot receive signals: {error}"),
+            Self::Store(error) => write!(f, "the store failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Runs a broker until SIGTERM or SIGINT; the return is the process's end.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run(config: Config) -> Result<(), RunError> {
+    abort_on_panic();
+    crate::runtime::block_on(serve(config))
+}
+
+/// A dead task behind a live listener is the worst state: whatever panics ends the process, and a restart recovers.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+async fn serve(config: Config) -> Result<(), RunError> {
+    let misled = config.kafka.remote_clients_are_misled();
+    let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(RunError::Signals)?;
+    let env = compose::environment().map_err(|error| RunError::Start(StartError::Threads(error)))?;
+    let running = start_broker(config, env).await.map_err(RunError::Start)?;
+    if misled {
+        log::warn!(
+            "event=advertise_unset bind={} advertised={} fix=\"set kafka.advertise (--advertise) for clients on other \
+             machines\"",
+            running.bound.ip(),
+            running.advertised.0
+        );
+    }
+    announce(&running);
+    let health = running.store().health();
+    let told = async {
+        if let Some(Ok(signal)) = signals.next().await {
+            log::info!("event=stopping signal={signal:?}");
+        }
+        Ok(())
+    };
+    let failed = async {
+        match health.wait_for(|health| matches!(health, StoreHealth::Poisoned(_))).await {
+            StoreHealth::Poisoned(cause) => Err(LogError::Poisoned(cause)),
+            StoreHealth::Working | StoreHealth::Full => Err(LogError::Closed),
+        }
+    };
+    // What a poisoned store held in flight has no outcome: the process ends without saying one.
+    told.or(failed).await.map_err(RunError::Store)?;
+    running.stop().await.map_err(RunError::Store)?;
+    log::info!("event=stopped");
+    Ok(())
+}
+
+/// One line on standard output once clients can connect.
+fn announce(running: &Running) {
+    let (host, port) = &running.advertised;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let line = format!("chronik-server ready: clients connect to {host}:{port} (pid {})\n", std::process::id());
+    let mut out = std::io::stdout().lock();
+    if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+        log::warn!("event=announce_failed");
+    }
+    log::info!("event=ready listen={} advertised={host}:{port}", running.bound);
+}
