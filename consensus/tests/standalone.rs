@@ -8,8 +8,8 @@ use chronik_conformance::world::{Seed, SimDisk, SimEnv};
 use chronik_consensus::StandaloneEngine;
 use chronik_consensus::standalone::StandaloneOptions;
 use chronik_core::consensus::{
-    Consensus, ConsensusError, ConsensusGroup, GroupSpec, Maintenance, Member, Membership, MembershipChange, Role,
-    Stamper,
+    Consensus, ConsensusError, ConsensusGroup, GroupSpec, Maintenance, Member, Membership, MembershipChange,
+    Role, Stamper,
 };
 use chronik_core::log_store::{Purge, SegmentPolicy};
 use chronik_core::proposal::ProposeError;
@@ -19,7 +19,10 @@ use chronik_core::{
 use std::path::Path;
 use std::sync::Arc;
 
-const MEMBER: Member = Member { replica: ReplicaId(7), node: NodeId(1) };
+const MEMBER: Member = Member {
+    replica: ReplicaId(7),
+    node: NodeId(1),
+};
 
 /// Writes base offset and term into the first 16 bytes.
 #[derive(Debug)]
@@ -50,11 +53,25 @@ impl World {
     }
 
     fn open_with(&self, options: StandaloneOptions, founding: Membership) -> Result<Opened, ConsensusError> {
-        let log = self.store.open_group(GroupId(1), SegmentPolicy { segment_bytes: 1 << 20 }).unwrap();
+        let log = self
+            .store
+            .open_group(
+                GroupId(1),
+                SegmentPolicy {
+                    segment_bytes: 1 << 20,
+                },
+            )
+            .unwrap();
         let reader = Arc::clone(&log.reader);
         let engine = StandaloneEngine::new(options);
         let stamper = Arc::new(FrontStamp);
-        let spec = GroupSpec { group: GroupId(1), replica: MEMBER, founding, log, stamper };
+        let spec = GroupSpec {
+            group: GroupId(1),
+            replica: MEMBER,
+            founding,
+            log,
+            stamper,
+        };
         let group = self.sim.block_on(engine.open_group(spec)).unwrap()?;
         Ok(Opened { group, reader })
     }
@@ -65,7 +82,10 @@ impl World {
 }
 
 fn alone() -> Membership {
-    Membership { voters: vec![MEMBER], ..Membership::default() }
+    Membership {
+        voters: vec![MEMBER],
+        ..Membership::default()
+    }
 }
 
 fn records(count: u32) -> Proposal {
@@ -99,14 +119,27 @@ fn offsets_and_stamps_follow_the_order_of_the_calls() {
     let disk = SimDisk::new(Seed(2));
     let world = World::new(Seed(2), &disk);
     let opened = world.open();
-    let handles: Vec<_> = [2, 1, 4].map(|count| opened.group.propose(records(count)).unwrap()).into();
+    let handles: Vec<_> = [2, 1, 4]
+        .map(|count| opened.group.propose(records(count)).unwrap())
+        .into();
     let bases: Vec<_> = handles
         .iter()
-        .map(|handle| world.sim.block_on(handle.appended()).unwrap().unwrap().base_offset.0)
+        .map(|handle| {
+            world
+                .sim
+                .block_on(handle.appended())
+                .unwrap()
+                .unwrap()
+                .base_offset
+                .0
+        })
         .collect();
     assert_eq!(bases, [0, 2, 3]);
     let term = opened.group.watch().get().term;
-    let read = opened.reader.read_offsets(Offset(0)..Offset(7), u64::MAX).unwrap();
+    let read = opened
+        .reader
+        .read_offsets(Offset(0)..Offset(7), u64::MAX)
+        .unwrap();
     let entries = world.sim.block_on(read.get()).unwrap().unwrap();
     for (entry, base) in entries.iter().zip([0i64, 2, 3]) {
         assert_eq!(entry.payload[..8], base.to_be_bytes());
@@ -132,7 +165,10 @@ fn what_was_committed_survives_a_power_cut_and_the_term_rises() {
     let opened = world.open();
     let first_term = opened.group.watch().get().term;
     let handle = opened.group.propose(records(5)).unwrap();
-    assert!(matches!(world.sim.block_on(handle.outcome()).unwrap(), Outcome::Committed(_)));
+    assert!(matches!(
+        world.sim.block_on(handle.outcome()).unwrap(),
+        Outcome::Committed(_)
+    ));
     let lost = opened.group.propose(records(1)).unwrap();
     let after = disk.crash(&mut DropAll, Unit::Sector);
     assert_eq!(lost.peek(), None);
@@ -141,8 +177,16 @@ fn what_was_committed_survives_a_power_cut_and_the_term_rises() {
     let progress = opened.group.watch().get();
     assert!(progress.term > first_term);
     assert_eq!(progress.role, Role::Leader);
-    assert_eq!(opened.reader.state().offset_end, Offset(5), "the record that was never synced is gone");
-    assert_eq!(Some(progress.commit), progress.own_term_start, "the first entry of the term is committed");
+    assert_eq!(
+        opened.reader.state().offset_end,
+        Offset(5),
+        "the record that was never synced is gone"
+    );
+    assert_eq!(
+        Some(progress.commit),
+        progress.own_term_start,
+        "the first entry of the term is committed"
+    );
     assert_eq!(opened.reader.state().hard_state.vote, Some(MEMBER.replica));
 }
 
@@ -150,13 +194,30 @@ fn what_was_committed_survives_a_power_cut_and_the_term_rises() {
 fn more_than_the_limit_in_flight_is_refused_and_has_no_effect() {
     let disk = SimDisk::new(Seed(5));
     let world = World::new(Seed(5), &disk);
-    let opened = world.open_with(StandaloneOptions { max_inflight_bytes: 100 }, alone()).unwrap();
-    let large = opened.group.propose(records(500)).expect("one proposal is always admitted");
-    assert_eq!(opened.group.propose(records(1)).unwrap_err(), ProposeError::Overloaded);
+    let opened = world
+        .open_with(
+            StandaloneOptions {
+                max_inflight_bytes: 100,
+            },
+            alone(),
+        )
+        .unwrap();
+    let large = opened
+        .group
+        .propose(records(500))
+        .expect("one proposal is always admitted");
+    assert_eq!(
+        opened.group.propose(records(1)).unwrap_err(),
+        ProposeError::Overloaded
+    );
     world.sim.block_on(large.outcome()).unwrap();
     let next = opened.group.propose(records(1)).unwrap();
     let appended = world.sim.block_on(next.appended()).unwrap().unwrap();
-    assert_eq!(appended.base_offset, Offset(500), "the refused proposal took no place");
+    assert_eq!(
+        appended.base_offset,
+        Offset(500),
+        "the refused proposal took no place"
+    );
 }
 
 #[test]
@@ -165,10 +226,19 @@ fn a_closed_group_gives_up_its_log_and_takes_nothing() {
     let world = World::new(Seed(6), &disk);
     let opened = world.open();
     world.sim.block_on(opened.group.close()).unwrap();
-    assert_eq!(opened.group.propose(records(1)).unwrap_err(), ProposeError::Closed);
+    assert_eq!(
+        opened.group.propose(records(1)).unwrap_err(),
+        ProposeError::Closed
+    );
     assert_eq!(opened.group.watch().get().role, Role::Stopped);
-    let purge = Purge { through: chronik_core::LogId::new(1, 1), offset_start: Offset(0) };
-    assert_eq!(opened.group.maintain(Maintenance::Purge(purge)).unwrap_err(), ConsensusError::Closed);
+    let purge = Purge {
+        through: chronik_core::LogId::new(1, 1),
+        offset_start: Offset(0),
+    };
+    assert_eq!(
+        opened.group.maintain(Maintenance::Purge(purge)).unwrap_err(),
+        ConsensusError::Closed
+    );
     assert!(world.sim.block_on(opened.group.read_barrier()).unwrap().is_err());
     drop(opened);
     world.open();
@@ -178,19 +248,37 @@ fn a_closed_group_gives_up_its_log_and_takes_nothing() {
 fn what_needs_more_than_one_replica_is_refused_by_name() {
     let disk = SimDisk::new(Seed(7));
     let world = World::new(Seed(7), &disk);
-    let other = Member { replica: ReplicaId(8), node: NodeId(2) };
-    let pair = Membership { voters: vec![MEMBER, other], ..Membership::default() };
+    let other = Member {
+        replica: ReplicaId(8),
+        node: NodeId(2),
+    };
+    let pair = Membership {
+        voters: vec![MEMBER, other],
+        ..Membership::default()
+    };
     match world.open_with(StandaloneOptions::default(), pair) {
         Err(ConsensusError::Unsupported(text)) => assert!(text.contains("standalone"), "{text}"),
         other => panic!("{:?}", other.err()),
     }
     let opened = world.open();
     let change = MembershipChange::AddLearner(other);
-    let refused = world.sim.block_on(opened.group.change_membership(change)).unwrap();
+    let refused = world
+        .sim
+        .block_on(opened.group.change_membership(change))
+        .unwrap();
     assert!(matches!(refused, Err(ConsensusError::Unsupported(_))));
-    let refused = world.sim.block_on(opened.group.transfer_leadership(other.replica)).unwrap();
+    let refused = world
+        .sim
+        .block_on(opened.group.transfer_leadership(other.replica))
+        .unwrap();
     assert!(matches!(refused, Err(ConsensusError::Unsupported(_))));
-    assert_eq!(world.sim.block_on(opened.group.transfer_leadership(MEMBER.replica)).unwrap(), Ok(()));
+    assert_eq!(
+        world
+            .sim
+            .block_on(opened.group.transfer_leadership(MEMBER.replica))
+            .unwrap(),
+        Ok(())
+    );
 }
 
 #[test]

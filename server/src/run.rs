@@ -73,7 +73,10 @@ async fn serve(config: Config) -> Result<(), RunError> {
         Ok(())
     };
     let failed = async {
-        match health.wait_for(|health| matches!(health, StoreHealth::Poisoned(_))).await {
+        match health
+            .wait_for(|health| matches!(health, StoreHealth::Poisoned(_)))
+            .await
+        {
             StoreHealth::Poisoned(cause) => Err(LogError::Poisoned(cause)),
             StoreHealth::Working | StoreHealth::Full => Err(LogError::Closed),
         }
@@ -88,8 +91,15 @@ async fn serve(config: Config) -> Result<(), RunError> {
 /// One line on standard output once clients can connect.
 fn announce(running: &Running) {
     let (host, port) = &running.advertised;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let line = format!("chronik-server ready: clients connect to {host}:{port} (pid {})\n", std::process::id());
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
+    let line = format!(
+        "chronik-server ready: clients connect to {host}:{port} (pid {})\n",
+        std::process::id()
+    );
     let mut out = std::io::stdout().lock();
     if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
         log::warn!("event=announce_failed");

@@ -24,12 +24,17 @@ pub(super) async fn run(images: Watch<Arc<ClusterImage>>, groups: Arc<GroupCoord
         // Offsets that stay are removed by their retention, and none of them is taken for one of a new topic: they
         // carry the topic's id.
         if let Err(code) = groups.topics_deleted(&gone).await {
-            log::warn!("event=offsets_of_deleted_topics_kept topics={} error={code:?}", gone.len());
+            log::warn!(
+                "event=offsets_of_deleted_topics_kept topics={} error={code:?}",
+                gone.len()
+            );
         }
     }
 }
 
 fn topics(image: &ClusterImage) -> BTreeMap<TopicId, KafkaString> {
     let topics = image.state.topics().values();
-    topics.map(|topic| (topic.id, KafkaString::from(&*topic.name))).collect()
+    topics
+        .map(|topic| (topic.id, KafkaString::from(&*topic.name)))
+        .collect()
 }

@@ -61,7 +61,11 @@ impl Hosting {
             }
         };
         let log = |log: &Arc<OffsetsLog>| Arc::clone(log) as Arc<dyn StateLog>;
-        let logs = self.given.iter().map(|(index, (_, given))| (*index, log(given))).collect();
+        let logs = self
+            .given
+            .iter()
+            .map(|(index, (_, given))| (*index, log(given)))
+            .collect();
         self.hosted.update(|hosted| {
             *hosted = HostedLogs { partitions, logs };
             true
@@ -69,7 +73,8 @@ impl Hosting {
     }
 
     fn keep(&mut self, open: BTreeMap<i32, Arc<Partition>>) {
-        self.given.retain(|index, (partition, _)| open.get(index).is_some_and(|now| Arc::ptr_eq(now, partition)));
+        self.given
+            .retain(|index, (partition, _)| open.get(index).is_some_and(|now| Arc::ptr_eq(now, partition)));
         for (index, partition) in open {
             let env = &self.env;
             self.given.entry(index).or_insert_with(|| {

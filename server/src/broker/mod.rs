@@ -114,7 +114,10 @@ impl Broker {
     /// `UNKNOWN_TOPIC_OR_PARTITION`, `NOT_LEADER_OR_FOLLOWER`.
     pub fn by_name(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ErrorCode> {
         let image = self.image();
-        let topic = image.state.topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let topic = image
+            .state
+            .topic(topic)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         self.partitions().of_topic(topic, index)
     }
 
@@ -123,12 +126,18 @@ impl Broker {
     #[must_use]
     pub fn failure(&self, partition: &Partition, error: &PartitionError) -> (ErrorCode, (i32, i32)) {
         if matches!(error, PartitionError::Storage(_) | PartitionError::Unreadable(_)) {
-            log::error!("event=partition_failed partition={} error=\"{error}\"", partition.name());
+            log::error!(
+                "event=partition_failed partition={} error=\"{error}\"",
+                partition.name()
+            );
         }
         let leader = match error {
             PartitionError::NotLeader { leader: Some(leader) } => {
                 let voters = partition.group().status().membership.voters;
-                voters.into_iter().find(|member| member.replica == *leader).map(|member| member.node)
+                voters
+                    .into_iter()
+                    .find(|member| member.replica == *leader)
+                    .map(|member| member.node)
             }
             _ => None,
         };
@@ -139,7 +148,9 @@ impl Broker {
     /// The size of the file system that holds the data directory and what is free of it; -1 where that is not known.
     #[must_use]
     pub fn disk_bytes(&self) -> (i64, i64) {
-        let Ok(stat) = rustix::fs::statvfs(&self.config().node.data_dir) else { return (-1, -1) };
+        let Ok(stat) = rustix::fs::statvfs(&self.config().node.data_dir) else {
+            return (-1, -1);
+        };
         let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
         (bytes(stat.f_blocks), bytes(stat.f_bavail))
     }

@@ -65,7 +65,9 @@ impl StateLog for OffsetsLog {
     fn append(&self, epoch: u64, batch: BytesMut) -> BoxFuture<'static, Result<Offset, AppendError>> {
         let leads = role_of(&self.partition.view()) == LogRole::Leader { epoch };
         let placed = if leads {
-            self.partition.produce(batch, Acks::All, true).map_err(append_error)
+            self.partition
+                .produce(batch, Acks::All, true)
+                .map_err(append_error)
         } else {
             Err(AppendError::NotLeader)
         };
@@ -94,14 +96,18 @@ impl StateLog for OffsetsLog {
         };
         Box::pin(async move {
             let fetched = self.partition.fetch(query).await;
-            fetched.map(|fetched| fetched.records).map_err(|error| StateLogError(error.to_string()))
+            fetched
+                .map(|fetched| fetched.records)
+                .map_err(|error| StateLogError(error.to_string()))
         })
     }
 
     fn delete_before(&self, offset: Offset) -> BoxFuture<'_, Result<(), StateLogError>> {
         Box::pin(async move {
             let moved = self.partition.advance_log_start(offset).await;
-            moved.map(|_| ()).map_err(|error| StateLogError(error.to_string()))
+            moved
+                .map(|_| ())
+                .map_err(|error| StateLogError(error.to_string()))
         })
     }
 }

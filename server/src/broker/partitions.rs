@@ -9,8 +9,8 @@ use crate::partition::{Partition, PartitionConfig, PartitionSpec};
 use chronik_core::consensus::{GroupStatus, Member, Membership};
 use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Watch};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, PoisonError};
 
 /// The metadata group's id.
 pub const METADATA_GROUP: GroupId = GroupId(0);
@@ -52,10 +52,23 @@ pub struct PartitionTable {
 impl PartitionTable {
     /// A table without partitions.
     #[must_use]
-    pub fn new(config: Arc<Config>, store: Arc<dyn LogStore>, consensus: Arc<dyn Consensus>, env: Env) -> Arc<Self> {
+    pub fn new(
+        config: Arc<Config>,
+        store: Arc<dyn LogStore>,
+        consensus: Arc<dyn Consensus>,
+        env: Env,
+    ) -> Arc<Self> {
         let node = NodeId(u64::try_from(config.node.id).unwrap_or_default());
         let slots = RwLock::new(BTreeMap::new());
-        Arc::new(Self { node, config, store, consensus, env, slots, changed: Watch::new(0) })
+        Arc::new(Self {
+            node,
+            config,
+            store,
+            consensus,
+            env,
+            slots,
+            changed: Watch::new(0),
+        })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<GroupId, Slot>> {
@@ -99,7 +112,12 @@ impl PartitionTable {
     /// # Errors
     /// A text that names the group.
     pub fn check(&self, image: &ClusterImage) -> Result<(), String> {
-        match self.store.groups().into_iter().find(|group| *group >= image.state.next_group()) {
+        match self
+            .store
+            .groups()
+            .into_iter()
+            .find(|group| *group >= image.state.next_group())
+        {
             None => Ok(()),
             Some(group) => Err(format!(
                 "the data directory holds the log of group {group}, which the metadata never issued: the metadata is \
@@ -131,7 +149,10 @@ impl PartitionTable {
             match slot {
                 Some(Slot::Open(partition)) => {
                     if let Err(error) = partition.set_config(wanted.config) {
-                        log::error!("event=config_not_set partition={} error=\"{error}\"", partition.name());
+                        log::error!(
+                            "event=config_not_set partition={} error=\"{error}\"",
+                            partition.name()
+                        );
                     }
                 }
                 Some(_) => {}
@@ -153,7 +174,16 @@ impl PartitionTable {
                 let members = members(placed);
                 if let Some(replica) = members.iter().copied().find(|member| member.node == self.node) {
                     let topic = Arc::clone(topic);
-                    wanted.insert(placed.group(), Wanted { topic, index, replica, members, config: config.clone() });
+                    wanted.insert(
+                        placed.group(),
+                        Wanted {
+                            topic,
+                            index,
+                            replica,
+                            members,
+                            config: config.clone(),
+                        },
+                    );
                 }
             }
         }
@@ -165,7 +195,10 @@ impl PartitionTable {
         match self.try_open(group, wanted).await {
             Ok(partition) => self.set(group, Slot::Open(partition)),
             Err(error) => {
-                log::error!("event=partition_not_opened topic={} group={group} error=\"{error}\"", topic.name);
+                log::error!(
+                    "event=partition_not_opened topic={} group={group} error=\"{error}\"",
+                    topic.name
+                );
                 self.set(group, Slot::Failed(error.into()));
             }
         }
@@ -176,7 +209,10 @@ impl PartitionTable {
             name: format!("{}-{}", wanted.topic.name, wanted.index).into(),
             group,
             replica: wanted.replica,
-            founding: Membership { voters: wanted.members, ..Membership::default() },
+            founding: Membership {
+                voters: wanted.members,
+                ..Membership::default()
+            },
             config: wanted.config,
         };
         let opened = Partition::open(spec, &*self.store, &*self.consensus, self.env.clone()).await;
@@ -223,7 +259,14 @@ impl PartitionTable {
 }
 
 fn members(placed: &Placed) -> Vec<Member> {
-    placed.replicas().iter().map(|replica| Member { replica: replica.replica(), node: replica.node() }).collect()
+    placed
+        .replicas()
+        .iter()
+        .map(|replica| Member {
+            replica: replica.replica(),
+            node: replica.node(),
+        })
+        .collect()
 }
 
 impl LeaderView for PartitionTable {
@@ -231,7 +274,14 @@ impl LeaderView for PartitionTable {
         let partition = self.get(group)?;
         let view = partition.view();
         let status = partition.group().status();
-        let node_of = |replica| status.membership.voters.iter().find(|m| m.replica == replica).map(|m| m.node);
+        let node_of = |replica| {
+            status
+                .membership
+                .voters
+                .iter()
+                .find(|m| m.replica == replica)
+                .map(|m| m.node)
+        };
         Some(PartitionView {
             leader: view.leader.and_then(node_of),
             leader_epoch: view.leader_epoch,
@@ -246,9 +296,16 @@ fn in_sync(partition: &Partition, status: &GroupStatus) -> Vec<NodeId> {
     let patience = Duration::from_millis(partition.config().replica_lag_time_max_ms);
     let answered = |member: &&Member| {
         let matched = status.matched.get(&member.replica);
-        member.replica == status.replica.replica || matched.is_some_and(|matched| matched.silent_for <= patience)
+        member.replica == status.replica.replica
+            || matched.is_some_and(|matched| matched.silent_for <= patience)
     };
-    status.membership.voters.iter().filter(answered).map(|member| member.node).collect()
+    status
+        .membership
+        .voters
+        .iter()
+        .filter(answered)
+        .map(|member| member.node)
+        .collect()
 }
 
 impl PartitionsReady for Arc<PartitionTable> {
@@ -272,14 +329,21 @@ impl PartitionTable {
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION`, `NOT_LEADER_OR_FOLLOWER`.
     pub fn of_topic(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, ErrorCode> {
-        let placed = topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let placed = topic
+            .partition(index)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         self.get(placed.group()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
     }
 
     /// The groups of a topic that belong on this node.
     #[must_use]
     pub fn placed_here(&self, topic: &Topic) -> Vec<GroupId> {
-        let here = |placed: &&Placed| placed.replicas().iter().any(|replica| replica.node() == self.node);
+        let here = |placed: &&Placed| {
+            placed
+                .replicas()
+                .iter()
+                .any(|replica| replica.node() == self.node)
+        };
         topic.partitions.iter().filter(here).map(Placed::group).collect()
     }
 

@@ -1,8 +1,10 @@
 //! From a frame to its answer: the one place that knows every request.
 
 use super::Broker;
-use crate::kafka::api::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, Request, RequestError, Response, decode_request};
 use crate::cluster::ControlContext;
+use crate::kafka::api::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, Request, RequestError, Response, decode_request,
+};
 use crate::kafka::connection::{Client, Reply, Service};
 use crate::kafka::fetch;
 use crate::kafka::handlers::{
@@ -30,7 +32,9 @@ impl BrokerService {
 
 impl Service for BrokerService {
     fn places(&self, frame: &[u8]) -> bool {
-        frame.first_chunk().is_some_and(|key| i16::from_be_bytes(*key) == ApiKey::Produce.code())
+        frame
+            .first_chunk()
+            .is_some_and(|key| i16::from_be_bytes(*key) == ApiKey::Produce.code())
     }
 
     fn call(&self, client: &Arc<Client>, frame: BytesMut) -> BoxFuture<'static, Reply> {
@@ -60,7 +64,10 @@ impl Service for BrokerService {
 fn reply(header: &RequestHeader, response: Response) -> Reply {
     match response.encode(header.api_version, header.correlation_id) {
         Ok(frame) => Reply::Frame(frame),
-        Err(error) => Reply::Close(format!("the answer to api key {} cannot be sent: {error}", header.api_key)),
+        Err(error) => Reply::Close(format!(
+            "the answer to api key {} cannot be sent: {error}",
+            header.api_key
+        )),
     }
 }
 
@@ -83,13 +90,20 @@ fn api_versions(request: &ApiVersionsRequest, version: i16) -> ApiVersionsRespon
     if request.has_valid_software(version) {
         ApiVersionsResponse::served()
     } else {
-        ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..ApiVersionsResponse::default() }
+        ApiVersionsResponse {
+            error_code: ErrorCode::INVALID_REQUEST,
+            ..ApiVersionsResponse::default()
+        }
     }
 }
 
 async fn answer(broker: &Arc<Broker>, client: &Client, header: &RequestHeader, request: Request) -> Response {
     let version = header.api_version;
-    log::trace!("event=request client={} api={:?} version={version}", client.address, request.api_key());
+    log::trace!(
+        "event=request client={} api={:?} version={version}",
+        client.address,
+        request.api_key()
+    );
     match request {
         Request::ApiVersions(request) => api_versions(&request, version).into(),
         Request::Fetch(request) => fetch::handle(broker, request).await.into(),
@@ -113,15 +127,21 @@ async fn control(context: &ControlContext, version: i16, request: Request) -> Re
         Request::Metadata(request) => metadata::handle(context, request, version).await.into(),
         Request::CreateTopics(request) => create_topics::handle(context, request, version).await.into(),
         Request::DeleteTopics(request) => delete_topics::handle(context, request, version).await.into(),
-        Request::CreatePartitions(request) => create_partitions::handle(context, request, version).await.into(),
+        Request::CreatePartitions(request) => {
+            create_partitions::handle(context, request, version).await.into()
+        }
         Request::DescribeConfigs(request) => describe_configs::handle(context, request, version).await.into(),
         Request::AlterConfigs(request) => alter_configs::handle(context, request, version).await.into(),
         Request::IncrementalAlterConfigs(request) => {
-            incremental_alter_configs::handle(context, request, version).await.into()
+            incremental_alter_configs::handle(context, request, version)
+                .await
+                .into()
         }
         Request::DescribeCluster(request) => describe_cluster::handle(context, request, version).await.into(),
         Request::DescribeTopicPartitions(request) => {
-            describe_topic_partitions::handle(context, request, version).await.into()
+            describe_topic_partitions::handle(context, request, version)
+                .await
+                .into()
         }
         Request::InitProducerId(request) => init_producer_id::handle(context, request, version).await.into(),
         request => unreachable!("{:?} has a handler above", request.api_key()),

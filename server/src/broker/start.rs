@@ -76,11 +76,17 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     let store = compose::store(&config, &env).map_err(StartError::Store)?;
     let consensus = compose::consensus(&config);
     let listener = listen(&config, &env).await?;
-    let bound = listener.local_addr().map_err(|error| StartError::Listen(wanted(&config), error))?;
+    let bound = listener
+        .local_addr()
+        .map_err(|error| StartError::Listen(wanted(&config), error))?;
     let advertised = config.kafka.advertised(bound.port());
     let controller = open_metadata(&config, &env, &store, &consensus, &advertised).await?;
-    let table =
-        PartitionTable::new(Arc::clone(&config), Arc::clone(&store), Arc::clone(&consensus), env.clone());
+    let table = PartitionTable::new(
+        Arc::clone(&config),
+        Arc::clone(&store),
+        Arc::clone(&consensus),
+        env.clone(),
+    );
     open_partitions(&table, &controller, &env).await?;
     let groups = start_groups(&config, &table, &controller, &env);
     let control = ControlContext::new(
@@ -92,15 +98,33 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         Arc::new(Arc::clone(&table)) as Arc<dyn PartitionsReady>,
     );
     let interval = Duration::from_millis(config.topics.retention_check_interval_ms);
-    env.spawn.spawn("upkeep", Box::pin(upkeep::run(Arc::clone(&table), env.clone(), interval)));
+    env.spawn.spawn(
+        "upkeep",
+        Box::pin(upkeep::run(Arc::clone(&table), env.clone(), interval)),
+    );
     let connections = listener.open();
     let shutdown_timeout = Duration::from_millis(config.node.shutdown_timeout_ms);
     let draining = connections.draining();
-    let parts = BrokerParts { config, env: env.clone(), control, partitions: table, groups, draining };
+    let parts = BrokerParts {
+        config,
+        env: env.clone(),
+        control,
+        partitions: table,
+        groups,
+        draining,
+    };
     let broker = Arc::new(Broker::new(parts));
     let service = Arc::new(BrokerService::new(Arc::clone(&broker)));
     env.spawn.spawn("kafka-listener", Box::pin(listener.run(service)));
-    Ok(Running { bound, advertised, store, consensus, broker, connections, shutdown_timeout })
+    Ok(Running {
+        bound,
+        advertised,
+        store,
+        consensus,
+        broker,
+        connections,
+        shutdown_timeout,
+    })
 }
 
 /// The configuration admits no negative id.
@@ -140,14 +164,33 @@ async fn open_metadata(
     (host, port): &(String, u16),
 ) -> Result<Arc<Controller>, StartError> {
     let node = node_of(config);
-    let policy = SegmentPolicy { segment_bytes: METADATA_SEGMENT_BYTES };
-    let log = store.open_group(METADATA_GROUP, policy).map_err(StartError::Store)?;
+    let policy = SegmentPolicy {
+        segment_bytes: METADATA_SEGMENT_BYTES,
+    };
+    let log = store
+        .open_group(METADATA_GROUP, policy)
+        .map_err(StartError::Store)?;
     let reader = Arc::clone(&log.reader);
     // The metadata group issues all other replica ids; its own are the node ids of its founders.
-    let replica = Member { replica: ReplicaId(node.0), node };
-    let founding = Membership { voters: vec![replica], ..Membership::default() };
-    let spec = GroupSpec { group: METADATA_GROUP, replica, founding, log, stamper: Arc::new(Unstamped) };
-    let group = consensus.open_group(spec).await.map_err(|error| StartError::Metadata(OpenError::Consensus(error)))?;
+    let replica = Member {
+        replica: ReplicaId(node.0),
+        node,
+    };
+    let founding = Membership {
+        voters: vec![replica],
+        ..Membership::default()
+    };
+    let spec = GroupSpec {
+        group: METADATA_GROUP,
+        replica,
+        founding,
+        log,
+        stamper: Arc::new(Unstamped),
+    };
+    let group = consensus
+        .open_group(spec)
+        .await
+        .map_err(|error| StartError::Metadata(OpenError::Consensus(error)))?;
     let registration = Registration {
         node,
         host: host.clone(),
@@ -155,7 +198,9 @@ async fn open_metadata(
         rack: None,
         cluster_id: config.node.cluster_id.clone(),
     };
-    Controller::open(group, reader, env.clone(), registration).await.map_err(StartError::Metadata)
+    Controller::open(group, reader, env.clone(), registration)
+        .await
+        .map_err(StartError::Metadata)
 }
 
 /// Opens what the metadata places here and waits for it; a partition that does not open is logged and answers with
@@ -167,7 +212,10 @@ async fn open_partitions(
 ) -> Result<(), StartError> {
     let image = controller.image();
     table.check(&image).map_err(StartError::Inconsistent)?;
-    env.spawn.spawn("partition-table", Box::pin(Arc::clone(table).follow(controller.watch())));
+    env.spawn.spawn(
+        "partition-table",
+        Box::pin(Arc::clone(table).follow(controller.watch())),
+    );
     for topic in image.state.topics().values() {
         if let Err(error) = table.ready(table.placed_here(topic)).await {
             log::error!("event=topic_not_open topic={} error=\"{error}\"", topic.name);
@@ -218,7 +266,10 @@ impl Running {
         let late = async {
             env.clock.sleep(self.shutdown_timeout).await;
             let open = self.connections.count();
-            log::warn!("event=drain_cut connections={open} after_ms={}", self.shutdown_timeout.as_millis());
+            log::warn!(
+                "event=drain_cut connections={open} after_ms={}",
+                self.shutdown_timeout.as_millis()
+            );
         };
         self.connections.drain().or(late).await;
         self.broker.partitions().close().await;

@@ -11,7 +11,10 @@ pub(super) async fn run(table: Arc<PartitionTable>, env: Env, interval: Duration
         env.clock.sleep(interval).await;
         for partition in table.all() {
             if let Err(error) = partition.upkeep().await {
-                log::error!("event=upkeep_failed partition={} error=\"{error}\"", partition.name());
+                log::error!(
+                    "event=upkeep_failed partition={} error=\"{error}\"",
+                    partition.name()
+                );
             }
         }
     }

@@ -20,7 +20,10 @@ impl Service for Echo {
 
     fn call(&self, _: &Arc<Client>, frame: BytesMut) -> BoxFuture<'static, Reply> {
         let kind = frame.first().copied().unwrap_or_default();
-        self.started.lock().unwrap().push(frame.get(1).copied().unwrap_or_default());
+        self.started
+            .lock()
+            .unwrap()
+            .push(frame.get(1).copied().unwrap_or_default());
         let gate = self.gate.clone();
         Box::pin(async move {
             if kind == b'w' || kind == b'p' {
@@ -50,18 +53,29 @@ async fn connect(max_request_bytes: usize) -> Fixture {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, address) = listener.accept().await.unwrap();
-    let echo = Arc::new(Echo { gate: Watch::new(false), started: Mutex::new(Vec::new()) });
+    let echo = Arc::new(Echo {
+        gate: Watch::new(false),
+        started: Mutex::new(Vec::new()),
+    });
     let draining = Watch::new(false);
     let options = ConnectionOptions {
         max_request_bytes,
         budget: Budget::new(1 << 20),
         draining: draining.clone(),
     };
-    let client_info = Arc::new(Client { address, connection: 1 });
+    let client_info = Arc::new(Client {
+        address,
+        connection: 1,
+    });
     let service: Arc<dyn Service> = Arc::<Echo>::clone(&echo);
     let activity = Arc::new(Activity::default());
     let served = serve((stream.clone(), stream), service, client_info, options, activity);
-    Fixture { client, echo, draining, served: async_std::task::spawn(served) }
+    Fixture {
+        client,
+        echo,
+        draining,
+        served: async_std::task::spawn(served),
+    }
 }
 
 fn frame(body: &[u8]) -> Vec<u8> {
@@ -146,7 +160,9 @@ fn a_request_that_cannot_be_understood_ends_the_connection_after_earlier_answers
 fn a_frame_in_many_pieces_is_one_request() {
     block_on(async {
         let mut it = connect(8 << 20).await;
-        let body: Vec<u8> = std::iter::once(b'a').chain((0..3_000_000u32).map(|i| i as u8)).collect();
+        let body: Vec<u8> = std::iter::once(b'a')
+            .chain((0..3_000_000u32).map(|i| i as u8))
+            .collect();
         let (mut sender, framed) = (it.client.clone(), frame(&body));
         let sent = async_std::task::spawn(async move {
             for piece in framed.chunks(70_001) {

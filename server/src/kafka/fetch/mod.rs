@@ -10,8 +10,8 @@ use crate::cluster::{ClusterImage, TopicId};
 use crate::kafka::api::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
-use crate::kafka::wire::{ErrorCode, RecordSlices};
 use crate::kafka::handlers::{isolation, known_epoch};
+use crate::kafka::wire::{ErrorCode, RecordSlices};
 use crate::partition::{EpochEnd, FetchQuery, Fetched, Isolation, Partition, Signal, Subscription};
 use futures_lite::FutureExt;
 use session::{Plan, TopicRef, Wanted};
@@ -22,7 +22,12 @@ use std::time::Duration;
 pub async fn handle(broker: &Broker, request: FetchRequest) -> FetchResponse {
     let plan = match broker.sessions().plan(&request) {
         Ok(plan) => plan,
-        Err(error_code) => return FetchResponse { error_code, ..FetchResponse::default() },
+        Err(error_code) => {
+            return FetchResponse {
+                error_code,
+                ..FetchResponse::default()
+            };
+        }
     };
     let mut answer = Answer::new(broker, &request, &plan);
     answer.read_all().await;
@@ -32,7 +37,11 @@ pub async fn handle(broker: &Broker, request: FetchRequest) -> FetchResponse {
     }
     let mut read = answer.finish();
     let session_id = broker.sessions().settle(&plan, &mut read);
-    FetchResponse { session_id, responses: by_topic(read), ..FetchResponse::default() }
+    FetchResponse {
+        session_id,
+        responses: by_topic(read),
+        ..FetchResponse::default()
+    }
 }
 
 /// Puts the partitions of one topic together, in the order in which topics first appear.
@@ -42,7 +51,10 @@ fn by_topic(read: Vec<(TopicRef, PartitionData)>) -> Vec<FetchableTopicResponse>
         match topics.last_mut() {
             Some((last, response)) if *last == topic => response.partitions.push(data),
             _ => {
-                let mut response = FetchableTopicResponse { partitions: vec![data], ..Default::default() };
+                let mut response = FetchableTopicResponse {
+                    partitions: vec![data],
+                    ..Default::default()
+                };
                 match &topic {
                     TopicRef::Name(name) => response.topic = name.clone(),
                     TopicRef::Id(id) => response.topic_id = *id,
@@ -88,7 +100,9 @@ impl<'a> Answer<'a> {
             parts: parts.collect(),
             isolation: isolation(request.isolation_level),
             min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-            max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(broker.config().kafka.fetch_max_bytes),
+            max_bytes: usize::try_from(request.max_bytes)
+                .unwrap_or(0)
+                .min(broker.config().kafka.fetch_max_bytes),
             bytes: 0,
             failed: false,
         }
@@ -107,7 +121,9 @@ impl<'a> Answer<'a> {
     /// Reads one partition (again). The first that has data gives a whole batch, however large; the others share
     /// what is left.
     async fn read(&mut self, place: usize) {
-        let Some(part) = self.parts.get_mut(place) else { return };
+        let Some(part) = self.parts.get_mut(place) else {
+            return;
+        };
         let others = self.bytes - part.bytes;
         let left = self.max_bytes.saturating_sub(others);
         let want = &part.wanted.partition;
@@ -120,14 +136,20 @@ impl<'a> Answer<'a> {
             last_fetched_epoch: known_epoch(want.last_fetched_epoch),
         };
         let fetched = match &part.partition {
-            Ok(partition) => partition.fetch(query).await.map_err(|error| self.broker.failure(partition, &error)),
+            Ok(partition) => partition
+                .fetch(query)
+                .await
+                .map_err(|error| self.broker.failure(partition, &error)),
             Err(code) => Err((*code, (-1, -1))),
         };
         let data = match fetched {
             Ok(fetched) => data(fetched),
             Err((error_code, (leader_id, leader_epoch))) => PartitionData {
                 error_code,
-                current_leader: LeaderIdAndEpoch { leader_id, leader_epoch },
+                current_leader: LeaderIdAndEpoch {
+                    leader_id,
+                    leader_epoch,
+                },
                 high_watermark: -1,
                 ..PartitionData::default()
             },
@@ -135,7 +157,10 @@ impl<'a> Answer<'a> {
         // A diverging client has to truncate at once; that does not wait for data either.
         self.failed |= data.error_code != ErrorCode::NONE || data.diverging_epoch.epoch != -1;
         part.bytes = data.records.as_ref().map_or(0, RecordSlices::len);
-        part.data = PartitionData { partition_index: want.partition, ..data };
+        part.data = PartitionData {
+            partition_index: want.partition,
+            ..data
+        };
         self.bytes = others + part.bytes;
     }
 
@@ -172,17 +197,24 @@ impl<'a> Answer<'a> {
     fn subscribe(&self, signal: &Signal) -> Vec<Subscription> {
         let tokens = (0..).zip(&self.parts);
         let open = tokens.filter_map(|(token, part)| part.partition.as_ref().ok().map(|open| (token, open)));
-        open.map(|(token, partition)| partition.subscribe(signal, token)).collect()
+        open.map(|(token, partition)| partition.subscribe(signal, token))
+            .collect()
     }
 
     fn finish(self) -> Vec<(TopicRef, PartitionData)> {
-        self.parts.into_iter().map(|part| (part.wanted.topic.clone(), part.data)).collect()
+        self.parts
+            .into_iter()
+            .map(|part| (part.wanted.topic.clone(), part.data))
+            .collect()
     }
 }
 
 fn find(broker: &Broker, image: &ClusterImage, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
     let topic = match &wanted.topic {
-        TopicRef::Name(name) => image.state.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        TopicRef::Name(name) => image
+            .state
+            .topic(name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         TopicRef::Id(id) => {
             let topic = TopicId::from_wire(*id).and_then(|id| image.state.topic_by_id(id));
             topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
@@ -203,5 +235,8 @@ fn data(fetched: Fetched) -> PartitionData {
 }
 
 fn diverging(end: EpochEnd) -> EpochEndOffset {
-    EpochEndOffset { epoch: end.leader_epoch, end_offset: end.end_offset }
+    EpochEndOffset {
+        epoch: end.leader_epoch,
+        end_offset: end.end_offset,
+    }
 }

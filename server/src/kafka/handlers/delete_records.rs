@@ -25,9 +25,15 @@ pub async fn handle(broker: &Broker, request: DeleteRecordsRequest) -> DeleteRec
             let deleted = delete(broker, &name, &asked).or(late).await;
             answers.push(answer(asked.partition_index, deleted));
         }
-        topics.push(DeleteRecordsTopicResult { name, partitions: answers });
+        topics.push(DeleteRecordsTopicResult {
+            name,
+            partitions: answers,
+        });
     }
-    DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
+    DeleteRecordsResponse {
+        topics,
+        ..DeleteRecordsResponse::default()
+    }
 }
 
 async fn delete(broker: &Broker, topic: &str, asked: &DeleteRecordsPartition) -> Result<i64, ErrorCode> {
@@ -41,9 +47,15 @@ async fn delete(broker: &Broker, topic: &str, asked: &DeleteRecordsPartition) ->
 
 fn answer(partition_index: i32, deleted: Result<i64, ErrorCode>) -> DeleteRecordsPartitionResult {
     match deleted {
-        Ok(low_watermark) => {
-            DeleteRecordsPartitionResult { partition_index, low_watermark, error_code: ErrorCode::NONE }
-        }
-        Err(error_code) => DeleteRecordsPartitionResult { partition_index, low_watermark: -1, error_code },
+        Ok(low_watermark) => DeleteRecordsPartitionResult {
+            partition_index,
+            low_watermark,
+            error_code: ErrorCode::NONE,
+        },
+        Err(error_code) => DeleteRecordsPartitionResult {
+            partition_index,
+            low_watermark: -1,
+            error_code,
+        },
     }
 }

@@ -13,7 +13,12 @@ use crate::kafka::wire::KafkaString;
 pub fn handle(broker: &Broker, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let image = broker.image();
     let topics: Vec<DescribeLogDirsTopic> = match &request.topics {
-        None => image.state.topics().values().filter_map(|topic| describe(broker, topic, |_| true)).collect(),
+        None => image
+            .state
+            .topics()
+            .values()
+            .filter_map(|topic| describe(broker, topic, |_| true))
+            .collect(),
         Some(asked) => {
             let one = |asked: &DescribableLogDirTopic| {
                 let wanted = |index: i32| asked.partitions.contains(&index);
@@ -30,7 +35,10 @@ pub fn handle(broker: &Broker, request: &DescribeLogDirsRequest) -> DescribeLogD
         usable_bytes,
         ..DescribeLogDirsResult::default()
     };
-    DescribeLogDirsResponse { results: vec![result], ..DescribeLogDirsResponse::default() }
+    DescribeLogDirsResponse {
+        results: vec![result],
+        ..DescribeLogDirsResponse::default()
+    }
 }
 
 fn describe(broker: &Broker, topic: &Topic, wanted: impl Fn(i32) -> bool) -> Option<DescribeLogDirsTopic> {

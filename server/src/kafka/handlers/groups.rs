@@ -6,8 +6,8 @@ use crate::cluster::error::ControlError;
 use crate::cluster::ids::broker_id;
 use crate::cluster::placement::place;
 use crate::cluster::state::{OFFSETS_TOPIC, Refusal};
-use crate::group::find::Endpoint;
 use crate::group::ClientInfo;
+use crate::group::find::Endpoint;
 use crate::kafka::api::{FindCoordinatorRequest, Request, Response};
 use crate::kafka::connection::Client;
 use crate::kafka::wire::{KafkaString, RequestHeader};
@@ -55,7 +55,11 @@ fn find_coordinator(broker: &Broker, version: i16, request: &FindCoordinatorRequ
         let view = broker.control().leaders.partition(placed.group())?;
         let node = image.state.brokers().get(&view.leader?)?;
         let port = i32::from(node.port);
-        Some(Endpoint { node_id: broker_id(node.node()), host: KafkaString::from(&*node.host), port })
+        Some(Endpoint {
+            node_id: broker_id(node.node()),
+            host: KafkaString::from(&*node.host),
+            port,
+        })
     };
     broker.groups().find_coordinator(version, request, leader).into()
 }
@@ -69,7 +73,9 @@ async fn create_offsets_topic(broker: &Broker) {
     }
     let config = broker.config();
     let partitions = usize::try_from(config.groups.offsets_partitions).unwrap_or(1);
-    let factor = usize::try_from(config.topics.replication_factor).unwrap_or(1).min(image.state.brokers().len());
+    let factor = usize::try_from(config.topics.replication_factor)
+        .unwrap_or(1)
+        .min(image.state.brokers().len());
     let Ok(placements) = place(&image.state, partitions, factor.max(1), &*broker.env().rng) else {
         return;
     };

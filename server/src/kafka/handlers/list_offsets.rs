@@ -20,9 +20,15 @@ pub async fn handle(broker: &Broker, request: ListOffsetsRequest) -> ListOffsets
             let found = find(broker, &name, &asked, isolation).await;
             answers.push(answer(asked.partition_index, found));
         }
-        topics.push(ListOffsetsTopicResponse { name, partitions: answers });
+        topics.push(ListOffsetsTopicResponse {
+            name,
+            partitions: answers,
+        });
     }
-    ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
+    ListOffsetsResponse {
+        topics,
+        ..ListOffsetsResponse::default()
+    }
 }
 
 async fn find(
@@ -33,16 +39,28 @@ async fn find(
 ) -> Result<FoundOffset, ErrorCode> {
     let partition = broker.by_name(topic, asked.partition_index)?;
     let query = OffsetQuery::from_timestamp(asked.timestamp).ok_or(ErrorCode::UNSUPPORTED_VERSION)?;
-    let found = partition.list_offsets(query, isolation, known_epoch(asked.current_leader_epoch)).await;
+    let found = partition
+        .list_offsets(query, isolation, known_epoch(asked.current_leader_epoch))
+        .await;
     found.map_err(|error| broker.failure(&partition, &error).0)
 }
 
 fn answer(partition_index: i32, found: Result<FoundOffset, ErrorCode>) -> ListOffsetsPartitionResponse {
-    let blank = ListOffsetsPartitionResponse { partition_index, ..ListOffsetsPartitionResponse::default() };
+    let blank = ListOffsetsPartitionResponse {
+        partition_index,
+        ..ListOffsetsPartitionResponse::default()
+    };
     match found {
-        Ok(FoundOffset { offset, timestamp_ms, leader_epoch }) => {
-            ListOffsetsPartitionResponse { timestamp: timestamp_ms, offset, leader_epoch, ..blank }
-        }
+        Ok(FoundOffset {
+            offset,
+            timestamp_ms,
+            leader_epoch,
+        }) => ListOffsetsPartitionResponse {
+            timestamp: timestamp_ms,
+            offset,
+            leader_epoch,
+            ..blank
+        },
         Err(error_code) => ListOffsetsPartitionResponse { error_code, ..blank },
     }
 }

@@ -22,7 +22,11 @@ use crate::partition::Isolation;
 /// The isolation level as a request carries it (KIP-98).
 #[must_use]
 pub const fn isolation(level: i8) -> Isolation {
-    if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+    if level == 1 {
+        Isolation::ReadCommitted
+    } else {
+        Isolation::ReadUncommitted
+    }
 }
 
 /// A leader epoch as a request carries it: none where it is negative.

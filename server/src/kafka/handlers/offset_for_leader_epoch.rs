@@ -12,18 +12,34 @@ use super::known_epoch;
 
 /// Answers a request.
 pub fn handle(broker: &Broker, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
-    let topics = request.topics.into_iter().map(|OffsetForLeaderTopic { topic, partitions }| {
-        let answers = partitions.iter().map(|asked| {
-            let blank = EpochEndOffset { partition: asked.partition, ..EpochEndOffset::default() };
-            match find(broker, &topic, asked) {
-                Ok(EpochEnd { leader_epoch, end_offset }) => EpochEndOffset { leader_epoch, end_offset, ..blank },
-                Err(error_code) => EpochEndOffset { error_code, ..blank },
-            }
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|OffsetForLeaderTopic { topic, partitions }| {
+            let answers = partitions.iter().map(|asked| {
+                let blank = EpochEndOffset {
+                    partition: asked.partition,
+                    ..EpochEndOffset::default()
+                };
+                match find(broker, &topic, asked) {
+                    Ok(EpochEnd {
+                        leader_epoch,
+                        end_offset,
+                    }) => EpochEndOffset {
+                        leader_epoch,
+                        end_offset,
+                        ..blank
+                    },
+                    Err(error_code) => EpochEndOffset { error_code, ..blank },
+                }
+            });
+            let partitions = answers.collect();
+            OffsetForLeaderTopicResult { topic, partitions }
         });
-        let partitions = answers.collect();
-        OffsetForLeaderTopicResult { topic, partitions }
-    });
-    OffsetForLeaderEpochResponse { topics: topics.collect(), ..OffsetForLeaderEpochResponse::default() }
+    OffsetForLeaderEpochResponse {
+        topics: topics.collect(),
+        ..OffsetForLeaderEpochResponse::default()
+    }
 }
 
 fn find(broker: &Broker, topic: &str, asked: &OffsetForLeaderPartition) -> Result<EpochEnd, ErrorCode> {

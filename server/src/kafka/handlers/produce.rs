@@ -31,7 +31,12 @@ pub enum Answer {
 
 /// Proposes all batches now, and answers when their outcomes are known.
 pub fn start(broker: &Arc<Broker>, version: i16, request: ProduceRequest) -> BoxFuture<'static, Answer> {
-    let ProduceRequest { acks, timeout_ms, topic_data, transactional_id } = request;
+    let ProduceRequest {
+        acks,
+        timeout_ms,
+        topic_data,
+        transactional_id,
+    } = request;
     let acks = match acks {
         _ if transactional_id.is_some() => Err(ErrorCode::INVALID_REQUEST),
         0 => Ok(Acks::None),
@@ -40,8 +45,16 @@ pub fn start(broker: &Arc<Broker>, version: i16, request: ProduceRequest) -> Box
         _ => Err(ErrorCode::INVALID_REQUIRED_ACKS),
     };
     let image = broker.image();
-    let placing = Placing { broker, image: &image, version, acks };
-    let topics: Vec<_> = topic_data.into_iter().map(|topic| placing.place_topic(topic)).collect();
+    let placing = Placing {
+        broker,
+        image: &image,
+        version,
+        acks,
+    };
+    let topics: Vec<_> = topic_data
+        .into_iter()
+        .map(|topic| placing.place_topic(topic))
+        .collect();
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let broker = Arc::clone(broker);
     Box::pin(async move {
@@ -49,11 +62,19 @@ pub fn start(broker: &Arc<Broker>, version: i16, request: ProduceRequest) -> Box
         let mut deadline = broker.env().clock.sleep(timeout);
         for (mut response, placed) in topics {
             for placed in placed {
-                response.partition_responses.push(placed.settle(&broker, &mut deadline).await);
+                response
+                    .partition_responses
+                    .push(placed.settle(&broker, &mut deadline).await);
             }
             responses.push(response);
         }
-        finish(acks, ProduceResponse { responses, ..ProduceResponse::default() })
+        finish(
+            acks,
+            ProduceResponse {
+                responses,
+                ..ProduceResponse::default()
+            },
+        )
     })
 }
 
@@ -61,12 +82,13 @@ fn finish(acks: Result<Acks, ErrorCode>, response: ProduceResponse) -> Answer {
     if acks != Ok(Acks::None) {
         return Answer::Response(response);
     }
-    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let mut partitions = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
     match partitions.find(|partition| partition.error_code != ErrorCode::NONE) {
         None => Answer::Nothing,
-        Some(failed) => {
-            Answer::Close(format!("produce with acks=0 failed: {:?}", failed.error_code))
-        }
+        Some(failed) => Answer::Close(format!("produce with acks=0 failed: {:?}", failed.error_code)),
     }
 }
 
@@ -91,38 +113,72 @@ struct Refused {
 
 impl From<ErrorCode> for Refused {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, leader: LeaderIdAndEpoch::default() }
+        Self {
+            code,
+            message: None,
+            leader: LeaderIdAndEpoch::default(),
+        }
     }
 }
 
 impl Refused {
     fn new(broker: &Broker, partition: &Arc<Partition>, error: &PartitionError) -> Self {
         let (code, leader) = broker.failure(partition, error);
-        let leader = LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: leader.1 };
-        Self { code, message: Some(KafkaString::from(error.to_string())), leader }
+        let leader = LeaderIdAndEpoch {
+            leader_id: leader.0,
+            leader_epoch: leader.1,
+        };
+        Self {
+            code,
+            message: Some(KafkaString::from(error.to_string())),
+            leader,
+        }
     }
 }
 
 impl Placing<'_> {
     fn place_topic(&self, topic: TopicProduceData) -> (TopicProduceResponse, Vec<Placed>) {
-        let TopicProduceData { name, topic_id, partition_data } = topic;
+        let TopicProduceData {
+            name,
+            topic_id,
+            partition_data,
+        } = topic;
         let found = if topic_id.is_zero() {
-            self.image.state.topic(&name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            self.image
+                .state
+                .topic(&name)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         } else {
             let by_id = TopicId::from_wire(topic_id).and_then(|id| self.image.state.topic_by_id(id));
             by_id.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         };
         // The broker's own topics are written by the broker alone.
         let found = found.and_then(|topic| {
-            if is_internal(&topic.name) { Err(ErrorCode::INVALID_TOPIC_EXCEPTION) } else { Ok(topic) }
+            if is_internal(&topic.name) {
+                Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
+            } else {
+                Ok(topic)
+            }
         });
         let placed = partition_data.into_iter().map(|data| {
             let index = data.index;
             let partition = found.and_then(|topic| self.broker.partitions().of_topic(topic, index));
-            Placed { index, result: partition.map_err(Refused::from).and_then(|open| self.place(open, data)) }
+            Placed {
+                index,
+                result: partition
+                    .map_err(Refused::from)
+                    .and_then(|open| self.place(open, data)),
+            }
         });
         let placed = placed.collect();
-        (TopicProduceResponse { name, topic_id, ..TopicProduceResponse::default() }, placed)
+        (
+            TopicProduceResponse {
+                name,
+                topic_id,
+                ..TopicProduceResponse::default()
+            },
+            placed,
+        )
     }
 
     fn place(
@@ -140,7 +196,11 @@ impl Placing<'_> {
 }
 
 impl Placed {
-    async fn settle(self, broker: &Broker, deadline: &mut BoxFuture<'static, ()>) -> PartitionProduceResponse {
+    async fn settle(
+        self,
+        broker: &Broker,
+        deadline: &mut BoxFuture<'static, ()>,
+    ) -> PartitionProduceResponse {
         let index = self.index;
         let settled = match self.result {
             Err(refused) => Err(refused),
