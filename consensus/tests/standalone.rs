@@ -1,6 +1,8 @@
 //! The standalone backend over the reference store, on a simulated disk: what it commits survives a power cut, terms
 //! rise, and what it cannot do is refused.
 
+#![allow(clippy::unwrap_used)]
+
 use bytes::BytesMut;
 use chronik_conformance::reference::{MemOptions, MemStore};
 use chronik_conformance::world::disk::{DropAll, Unit};

@@ -25,7 +25,13 @@ pub fn store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, LogError> 
         StorageBackend::Mmap => {
             let mut options = StoreOptions::new(&config.node.data_dir);
             options.journal_file_bytes = config.storage.journal_file_bytes;
-            options.tail_bytes_max = config.storage.tail_cache_bytes as u64;
+            options.journal_files_max = config.storage.max_journal_files;
+            options.tail_bytes_max = config.storage.tail_cache_bytes;
+            options.payload_bytes_max = options.payload_bytes_max.min(config.storage.max_entry_bytes());
+            options.pool_bytes_max = config.storage.recycled_bytes;
+            options.open_files_max = config.storage.max_open_files;
+            options.maps_max = config.storage.max_maps;
+            options.free_bytes_min = config.storage.min_free_bytes;
             Ok(Arc::new(MmapStore::open(options, Arc::new(RealFs), env.clone())?))
         }
     }
