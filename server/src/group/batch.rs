@@ -14,13 +14,13 @@ pub fn encode_batch(wall_ms: i64, records: &[StateRecord]) -> Result<BytesMut, E
     let mut builder = BatchBuilder::new(Codec::None);
     for record in records {
         let (key, value) = record.encode().map_err(|error| {
-            log::error!("group_record_unencodable error={error:?}");
+            log::error!("event=group_record_unencodable error={error:?}");
             ErrorCode::UNKNOWN_SERVER_ERROR
         })?;
         builder.push(wall_ms, Some(&key), value.as_deref());
     }
     builder.build().map_err(|error| {
-        log::error!("group_batch_unencodable error={error:?}");
+        log::error!("event=group_batch_unencodable error={error:?}");
         ErrorCode::UNKNOWN_SERVER_ERROR
     })
 }

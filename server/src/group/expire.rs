@@ -28,7 +28,10 @@ impl Machine {
                 }
                 Due::PendingMember(id) => {
                     if group.pending_members.remove(&id).is_some() {
-                        log::info!("group_pending_member_expired group={:?} member={id:?}", group.id);
+                        log::info!(
+                            "event=group_pending_member_expired group={:?} member={id:?}",
+                            group.id
+                        );
                         self.complete_join_if_all_joined(now, group);
                     }
                 }
@@ -54,7 +57,7 @@ impl Machine {
         if member.waits_for_the_group() {
             return;
         }
-        log::info!("group_member_expired group={:?} member={id:?}", group.id);
+        log::info!("event=group_member_expired group={:?} member={id:?}", group.id);
         self.remove_member(group, id);
         match group.state {
             GroupState::Empty => {}
@@ -80,7 +83,11 @@ impl Machine {
         if late.is_empty() || !waits {
             return;
         }
-        log::info!("group_sync_expired group={:?} members={}", group.id, late.len());
+        log::info!(
+            "event=group_sync_expired group={:?} members={}",
+            group.id,
+            late.len()
+        );
         for id in &late {
             self.remove_member(group, id);
         }

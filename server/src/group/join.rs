@@ -5,6 +5,7 @@ use super::coordinator::ClientInfo;
 use super::machine::{Machine, Now};
 use super::member::{Member, keep_protocols};
 use super::pending::{Answer, ReplyId, Then};
+use super::record::GroupMetadataValue;
 use super::subscription::topics_of;
 use crate::kafka::api::join_group::{JoinGroupRequest, JoinGroupResponse};
 use crate::kafka::wire::{ErrorCode, KafkaString};
@@ -222,10 +223,31 @@ impl Machine {
             }
             // The leader was told of the old member id and would assign to it.
             GroupState::CompletingRebalance => {
+                self.store_new_id(now, group, old, &id);
                 self.prepare_rebalance(now, group, "a static member came back");
             }
-            GroupState::PreparingRebalance | GroupState::Empty => self.maybe_complete_join(now, group),
+            GroupState::PreparingRebalance | GroupState::Empty => {
+                self.store_new_id(now, group, old, &id);
+                self.maybe_complete_join(now, group);
+            }
         }
+    }
+
+    /// Notes the new id in the last generation that the log has, so that a restart before the next one is stored does not
+    /// fence the process that is alive, as it would in Kafka.
+    fn store_new_id(&mut self, now: Now, group: &mut Group, old: &KafkaString, id: &KafkaString) {
+        let Some(last) = self.last_metadata(&group.id) else {
+            return;
+        };
+        let mut value = GroupMetadataValue::clone(&last);
+        let Some(member) = value.members.iter_mut().find(|member| member.member_id == *old) else {
+            return;
+        };
+        member.member_id = id.clone();
+        if value.leader.as_ref() == Some(old) {
+            value.leader = Some(id.clone());
+        }
+        self.append_group(now, group, value, Then::Nothing);
     }
 
     /// The new process of a static member goes on in the current generation once that is in the log.

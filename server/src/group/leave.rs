@@ -49,7 +49,7 @@ impl Machine {
         };
         let reason = identity.reason.as_deref().filter(|reason| !reason.is_empty());
         log::info!(
-            "group_member_left group={:?} member={id:?} reason={:?}",
+            "event=group_member_left group={:?} member={id:?} reason={:?}",
             group.id,
             reason.unwrap_or("not provided")
         );

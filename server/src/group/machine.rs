@@ -170,7 +170,7 @@ impl Machine {
     pub fn not_appended(&mut self, now: Now, id: AppendId, error: ErrorCode) {
         let pending = self.next_outcome(id);
         log::warn!(
-            "group_append_failed records={} error={error:?}",
+            "event=group_append_failed records={} error={error:?}",
             pending.records.len()
         );
         // What the snapshot left out because of this append is in the part of the log that it would remove.
@@ -291,6 +291,16 @@ impl Machine {
         if !forget {
             self.groups.insert(group.id.clone(), group);
         }
+    }
+
+    /// The newest metadata of the group that is in the log or on its way.
+    pub(super) fn last_metadata(&self, id: &str) -> Option<Arc<GroupMetadataValue>> {
+        let records = self.pending.iter().flat_map(|pending| &pending.records).rev();
+        let newest = records.into_iter().find_map(|record| match record {
+            StateRecord::Group { group, value } if group == id => Some(value.clone()),
+            _ => None,
+        });
+        newest.unwrap_or_else(|| self.durable.group(id)?.metadata.clone())
     }
 
     /// Sends records to the log, as one batch.

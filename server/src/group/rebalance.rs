@@ -33,7 +33,7 @@ impl Machine {
         let initial = group.state == GroupState::Empty;
         group.enter(GroupState::PreparingRebalance, now.wall_ms);
         log::info!(
-            "group_rebalance_started group={:?} generation={} members={} reason={reason:?}",
+            "event=group_rebalance_started group={:?} generation={} members={} reason={reason:?}",
             group.id,
             group.generation,
             group.members.len()
@@ -116,7 +116,11 @@ impl Machine {
         group.leader = None;
         group.subscribed_topics = group.compute_subscribed_topics();
         group.enter(GroupState::Empty, now.wall_ms);
-        log::info!("group_empty group={:?} generation={}", group.id, group.generation);
+        log::info!(
+            "event=group_empty group={:?} generation={}",
+            group.id,
+            group.generation
+        );
         let value = group.to_record(&HashMap::new());
         // If this is not appended, a restart revives the last generation, whose sessions then end.
         self.append_group(now, group, value, Then::Nothing);
@@ -131,7 +135,7 @@ impl Machine {
         group.subscribed_topics = group.compute_subscribed_topics();
         group.enter(GroupState::CompletingRebalance, now.wall_ms);
         log::info!(
-            "group_generation group={:?} generation={} members={} leader={:?}",
+            "event=group_generation group={:?} generation={} members={} leader={:?}",
             group.id,
             group.generation,
             group.members.len(),

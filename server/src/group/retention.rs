@@ -34,7 +34,7 @@ impl Machine {
             self.push_group_tombstone(&id, &mut records);
         }
         if !records.is_empty() {
-            log::info!("group_offsets_expired records={}", records.len());
+            log::info!("event=group_offsets_expired records={}", records.len());
         }
         self.append_in_batches(now, records);
     }

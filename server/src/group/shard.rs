@@ -180,7 +180,9 @@ impl Shard {
         let (log, partition) = (Arc::clone(&self.log), self.partition);
         let task = async move {
             if let Err(error) = log.delete_before(offset).await {
-                log::warn!("group_log_not_shortened partition={partition} offset={offset} error={error:?}");
+                log::warn!(
+                    "event=group_log_not_shortened partition={partition} offset={offset} error={error:?}"
+                );
             }
         };
         self.env.spawn.spawn("group-log-shorten", Box::pin(task));
@@ -235,9 +237,14 @@ impl Shard {
                 Ok(loaded) => {
                     self.start(loaded, epoch);
                     self.serve().await;
+                    // What the machine holds may be wrong: nobody is to see it.
+                    self.unload(Phase::Refusing(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
                 }
                 Err(error) => {
-                    log::error!("group_load_failed partition={} error={error:?}", self.partition);
+                    log::error!(
+                        "event=group_load_failed partition={} error={error:?}",
+                        self.partition
+                    );
                     self.unload(Phase::Refusing(ErrorCode::COORDINATOR_NOT_AVAILABLE));
                 }
             }
@@ -275,7 +282,7 @@ impl Shard {
 
     fn start(&self, loaded: Loaded, epoch: u64) {
         log::info!(
-            "group_loaded partition={} epoch={epoch} groups={} end={} log_bytes={}",
+            "event=group_loaded partition={} epoch={epoch} groups={} end={} log_bytes={}",
             self.partition,
             loaded.state.groups().count(),
             loaded.end,
@@ -355,13 +362,13 @@ impl Shard {
             Ok(offset) => {
                 let expected = machine.applied_end();
                 log::error!(
-                    "group_log_foreign_records partition={} expected={expected} offset={offset}",
+                    "event=group_log_foreign_records partition={} expected={expected} offset={offset}",
                     self.partition
                 );
                 return false;
             }
             Err(AppendError::Unknown) => {
-                log::warn!("group_append_unknown partition={}", self.partition);
+                log::warn!("event=group_append_unknown partition={}", self.partition);
                 return false;
             }
             Err(AppendError::NotLeader) => ErrorCode::NOT_COORDINATOR,
@@ -383,7 +390,7 @@ impl Shard {
         core.awaits_outcome = false;
         core.armed = Duration::MAX;
         if let Phase::Active { machine, .. } = std::mem::replace(&mut core.phase, next) {
-            log::info!("group_unloaded partition={}", self.partition);
+            log::info!("event=group_unloaded partition={}", self.partition);
             for action in machine.unload(ErrorCode::NOT_COORDINATOR) {
                 if let Action::Reply { to, answer } = action {
                     core.reply(to, answer);

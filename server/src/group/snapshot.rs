@@ -59,7 +59,7 @@ impl Machine {
             return;
         }
         log::info!(
-            "group_snapshot_started log_bytes={} live_bytes={}",
+            "event=group_snapshot_started log_bytes={} live_bytes={}",
             self.log_bytes,
             self.durable.live_bytes()
         );
@@ -77,7 +77,7 @@ impl Machine {
         match self.snapshot.take() {
             Some(done) if done.last_chunk_sent => {
                 log::info!(
-                    "group_snapshot_done cut={} cut_bytes={}",
+                    "event=group_snapshot_done cut={} cut_bytes={}",
                     done.cut,
                     done.cut_bytes
                 );
@@ -96,7 +96,7 @@ impl Machine {
     /// Gives the snapshot up. Another one starts after the next commit.
     pub(super) fn abandon_snapshot(&mut self) {
         if self.snapshot.take().is_some() {
-            log::warn!("group_snapshot_abandoned");
+            log::warn!("event=group_snapshot_abandoned");
         }
     }
 

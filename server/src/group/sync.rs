@@ -71,7 +71,7 @@ impl Machine {
             .collect();
         if assignments.len() < group.members.len() {
             log::warn!(
-                "group_assignment_incomplete group={:?} generation={} members={} assigned={}",
+                "event=group_assignment_incomplete group={:?} generation={} members={} assigned={}",
                 group.id,
                 group.generation,
                 group.members.len(),
@@ -106,7 +106,7 @@ impl Machine {
             }
             self.answer_syncs(now, &mut group, ErrorCode::NONE);
             group.enter(GroupState::Stable, now.wall_ms);
-            log::info!("group_stable group={:?} generation={generation}", group.id);
+            log::info!("event=group_stable group={:?} generation={generation}", group.id);
         }
         self.check_in(group);
     }

@@ -243,3 +243,20 @@ fn a_static_member_whose_return_cannot_be_stored_may_try_again() {
     let sync = h.send_sync(&spec("i1"), generation, &h.joined(again).member_id, &[]);
     assert_eq!(&h.synced(sync).assignment[..], b"y");
 }
+
+#[test]
+fn a_static_member_that_came_back_during_a_rebalance_is_not_fenced_by_a_restart() {
+    let mut h = Harness::new();
+    let (leader, _, generation) = stable(&mut h);
+    h.send_join(&spec("i0"), &leader);
+    let back = h.send_join(&spec("i1"), "");
+    let joined = h.joined(back);
+    assert_eq!(joined.generation_id, generation + 1);
+    h.restart();
+    assert_eq!(
+        h.heartbeat(&spec("i1"), generation + 1, &joined.member_id),
+        ErrorCode::ILLEGAL_GENERATION
+    );
+    let rejoin = h.send_join(&spec("i1"), &joined.member_id);
+    assert_ne!(h.join_error(rejoin), ErrorCode::FENCED_INSTANCE_ID);
+}
