@@ -32,39 +32,46 @@ pub trait Input {
 /// An [`Input`] over bytes in memory.
 #[derive(Debug, Clone)]
 pub struct SliceInput<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    len: usize,
 }
 
 impl<'a> SliceInput<'a> {
     /// Starts at the first byte.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self {
+            rest: bytes,
+            len: bytes.len(),
+        }
     }
 
     /// The next `len` bytes, borrowed.
     ///
     /// # Errors
     /// Fewer bytes remain.
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
-        let end = self.at.checked_add(len).ok_or(ENDS_EARLY)?;
-        let taken = self.bytes.get(self.at..end).ok_or(ENDS_EARLY)?;
-        self.at = end;
+        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
+            return Err(ENDS_EARLY);
+        };
+        self.rest = rest;
         Ok(taken)
     }
 
     /// How many bytes remain.
     pub const fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.rest.len()
     }
 }
 
 impl Input for SliceInput<'_> {
     #[inline]
     fn byte(&mut self) -> Result<u8, RecordError> {
-        let byte = *self.bytes.get(self.at).ok_or(ENDS_EARLY)?;
-        self.at += 1;
-        Ok(byte)
+        let Some((byte, rest)) = self.rest.split_first() else {
+            return Err(ENDS_EARLY);
+        };
+        self.rest = rest;
+        Ok(*byte)
     }
 
     #[inline]
@@ -74,7 +81,7 @@ impl Input for SliceInput<'_> {
 
     #[inline]
     fn position(&self) -> u64 {
-        self.at as u64
+        (self.len - self.rest.len()) as u64
     }
 
     fn at_end(&mut self) -> Result<bool, RecordError> {
@@ -121,9 +128,11 @@ impl Input for StreamInput<'_, '_> {
         if self.at == self.filled && !self.refill()? {
             return Err(ENDS_EARLY);
         }
-        let byte = *self.window.get(self.at).ok_or(ENDS_EARLY)?;
+        let Some(byte) = self.window.get(self.at) else {
+            return Err(ENDS_EARLY);
+        };
         self.at += 1;
-        Ok(byte)
+        Ok(*byte)
     }
 
     fn skip(&mut self, mut len: usize) -> Result<(), RecordError> {

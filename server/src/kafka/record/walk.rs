@@ -60,8 +60,9 @@ fn walk(
 
 /// Reads one record, checks that its fields fill its declared length, and keeps what a broker needs.
 fn read_shape(input: &mut impl Input, index: i32) -> Result<RecordShape, RecordError> {
-    let len = u64::try_from(read_i32(input)?)
-        .map_err(|_| RecordError::invalid("a record has a negative length"))?;
+    let Ok(len) = u64::try_from(read_i32(input)?) else {
+        return Err(RecordError::invalid("a record has a negative length"));
+    };
     let end = input.position() + len;
     // The record's own attribute byte has no meaning in v2 and is ignored, as in Kafka.
     let _attributes = input.byte()?;
@@ -105,8 +106,7 @@ fn skip_nullable(input: &mut impl Input) -> Result<bool, RecordError> {
 pub(super) fn nullable_len(len: i32) -> Result<Option<usize>, RecordError> {
     match len {
         -1 => Ok(None),
-        _ => usize::try_from(len)
-            .map(Some)
-            .map_err(|_| RecordError::invalid("a field has a negative length")),
+        0.. => Ok(Some(len as usize)),
+        _ => Err(RecordError::invalid("a field has a negative length")),
     }
 }

@@ -296,3 +296,42 @@ fn min_insync_replicas_refuses_before_the_append() {
         0
     );
 }
+
+#[test]
+fn producing_allocates_the_same_for_one_record_and_for_thousands() {
+    let rig = Rig::new();
+    let allocations = |records: usize| {
+        let batch = timed_batch(Codec::None, std::iter::repeat_n((1000, "value"), records));
+        let mut sent = None;
+        let counted = allocation_counter::measure(|| {
+            sent = Some(rig.partition.produce(batch, Acks::All, true).expect("accepted"));
+        });
+        let sent = sent.expect("it was sent");
+        rig.sim
+            .block_on(sent.outcome())
+            .expect("ends")
+            .expect("acknowledged");
+        counted.count_total
+    };
+    allocations(1);
+    let (one, many) = (allocations(1), allocations(5000));
+    assert!(many <= one + 5, "{one} allocations for 1 record, {many} for 5000");
+}
+
+#[test]
+fn fetching_copies_nothing() {
+    let rig = Rig::new();
+    rig.produce(batch(&[&"v".repeat(100_000)])).expect("acknowledged");
+    let counted = allocation_counter::measure(|| {
+        let fetched = rig
+            .peek(Box::pin(rig.partition.fetch(from(0))))
+            .expect("hot")
+            .expect("in range");
+        assert!(fetched.size_bytes > 100_000);
+    });
+    assert!(
+        counted.bytes_total < 10_000,
+        "{} bytes for slices of 100 kB",
+        counted.bytes_total
+    );
+}
