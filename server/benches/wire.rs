@@ -42,7 +42,11 @@ fn produce_decode(c: &mut Criterion) {
             partition_data: partition_data.collect(),
             ..Default::default()
         };
-        let request = ProduceRequest { acks: -1, topic_data: vec![topic], ..Default::default() };
+        let request = ProduceRequest {
+            acks: -1,
+            topic_data: vec![topic],
+            ..Default::default()
+        };
         let name = format!("produce/{partitions}x{records_len}");
         decode(c, &name, partitions as usize, &frame(request.into(), 10));
     }
@@ -55,7 +59,10 @@ fn fetch_decode(c: &mut Criterion) {
             partitions: vec![fetch::FetchPartition::default(); partitions],
             ..Default::default()
         };
-        let request = FetchRequest { topics: (1..=topics).map(topic).collect(), ..Default::default() };
+        let request = FetchRequest {
+            topics: (1..=topics).map(topic).collect(),
+            ..Default::default()
+        };
         let name = format!("fetch/{topics}x{partitions}");
         decode(c, &name, topics as usize * partitions, &frame(request.into(), 16));
     }
@@ -65,7 +72,11 @@ fn encode(c: &mut Criterion, name: &str, elements: usize, response: &Response, a
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Elements(elements as u64));
     group.bench_function(name, |b| {
-        b.iter(|| black_box(response).encode(api_version, 1).expect("the version is served"));
+        b.iter(|| {
+            black_box(response)
+                .encode(api_version, 1)
+                .expect("the version is served")
+        });
     });
     group.finish();
 }
@@ -83,7 +94,10 @@ fn fetch_encode(c: &mut Criterion) {
             partitions: (0..partitions).map(partition).collect(),
             ..Default::default()
         };
-        let response = FetchResponse { responses: vec![topic], ..Default::default() };
+        let response = FetchResponse {
+            responses: vec![topic],
+            ..Default::default()
+        };
         let name = format!("fetch/{partitions}x{records_len}");
         encode(c, &name, partitions as usize, &response.into(), 16);
     }
@@ -102,9 +116,18 @@ fn metadata_encode(c: &mut Criterion) {
         partitions: (0..1000).map(partition).collect(),
         ..Default::default()
     };
-    let response = MetadataResponse { topics: vec![topic], ..Default::default() };
+    let response = MetadataResponse {
+        topics: vec![topic],
+        ..Default::default()
+    };
     encode(c, "metadata/1000", 1000, &response.into(), 12);
 }
 
-criterion_group!(benches, produce_decode, fetch_decode, fetch_encode, metadata_encode);
+criterion_group!(
+    benches,
+    produce_decode,
+    fetch_decode,
+    fetch_encode,
+    metadata_encode
+);
 criterion_main!(benches);
