@@ -4,6 +4,7 @@
 use crate::group::Group;
 use crate::group::seg::Seg;
 use crate::group::state::GroupState;
+use crate::pool::{Pool, SHRINK_PACE};
 use crate::ring;
 use crate::store::Inner;
 use crate::sync::locked;
@@ -15,10 +16,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What the background lane has to do; behind a lock that it holds while it works.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Background {
     /// Groups whose segment files may be open, the longest first.
     pub(crate) open: VecDeque<Arc<Group>>,
+    /// Files of dropped segments.
+    pub(crate) pool: Pool,
+}
+
+impl Background {
+    pub(crate) const fn new(pool: Pool) -> Self {
+        Self {
+            open: VecDeque::new(),
+            pool,
+        }
+    }
 }
 
 /// Requests to the background lane.
@@ -27,6 +39,10 @@ pub(crate) struct Requests {
     /// A job is submitted or running.
     running: bool,
     drops: VecDeque<DropTask>,
+    /// It is time to free some space of dropped segments.
+    shrink: bool,
+    /// Somebody will say when that is.
+    shrink_timer: bool,
     checkpoints: VecDeque<Arc<Group>>,
     /// Groups that keep old journal files.
     sweep: VecDeque<Arc<Group>>,
@@ -64,6 +80,7 @@ enum Step {
     Checkpoints(Arc<Group>),
     Sweep(Arc<Group>),
     Copy(Arc<Group>),
+    Shrink,
 }
 
 impl Inner {
@@ -123,25 +140,31 @@ impl Inner {
 
     fn has_work(&self, requests: &Requests) -> bool {
         !requests.drops.is_empty()
+            || requests.shrink
             || !requests.checkpoints.is_empty()
             || !requests.sweep.is_empty()
             || (!requests.copy.is_empty() && self.must_copy())
     }
 
     fn background_job(self: &Arc<Self>) {
-        let went_on = {
+        let (went_on, shrinks) = {
             let mut background = locked(&self.background);
-            if locked(&self.pending).closed || self.check_health().is_err() {
+            let went_on = if locked(&self.pending).closed || self.check_health().is_err() {
                 false
             } else {
                 match self.next_step() {
                     None => true,
                     Some(step) => self.run_step(&mut background, step),
                 }
-            }
+            };
+            background.pool.trim(self.options.pool_bytes_max);
+            (went_on, background.pool.is_shrinking())
         };
         ring::evict(&self.ring, self.options.tail_bytes_max);
         self.retry_blocked();
+        if shrinks {
+            self.start_shrink_timer();
+        }
         let again = {
             let mut requests = locked(&self.requests);
             requests.running = went_on && self.has_work(&requests);
@@ -152,10 +175,35 @@ impl Inner {
         }
     }
 
+    /// Frees space of dropped segments after a pause: a file system frees much at once only slowly, and makes
+    /// everybody wait.
+    fn start_shrink_timer(self: &Arc<Self>) {
+        if std::mem::replace(&mut locked(&self.requests).shrink_timer, true) {
+            return;
+        }
+        let inner = Arc::downgrade(self);
+        let pause = self.env.clock.sleep(SHRINK_PACE);
+        let later = async move {
+            pause.await;
+            if let Some(inner) = inner.upgrade() {
+                {
+                    let mut requests = locked(&inner.requests);
+                    requests.shrink_timer = false;
+                    requests.shrink = true;
+                }
+                inner.start_background();
+            }
+        };
+        self.env.spawn.spawn("store-shrink", Box::pin(later));
+    }
+
     fn next_step(&self) -> Option<Step> {
         let mut requests = locked(&self.requests);
         if let Some(task) = requests.drops.pop_front() {
             return Some(Step::Drop(task));
+        }
+        if std::mem::take(&mut requests.shrink) {
+            return Some(Step::Shrink);
         }
         if let Some(group) = requests.checkpoints.pop_front() {
             return Some(Step::Checkpoints(group));
@@ -172,7 +220,8 @@ impl Inner {
     /// Does one piece of work; false where it found no space, and it makes no sense to go on at once.
     fn run_step(self: &Arc<Self>, background: &mut Background, step: Step) -> bool {
         let result = match &step {
-            Step::Drop(task) => self.drop_files(task),
+            Step::Drop(task) => self.drop_files(background, task),
+            Step::Shrink => self.shrink_pool(&mut background.pool),
             Step::Checkpoints(group) => self.store_checkpoints(group),
             Step::Sweep(group) => self.sweep(background, group),
             Step::Copy(group) => {
@@ -184,6 +233,7 @@ impl Inner {
             Ok(()) => true,
             Err(error) if error.kind == FsErrorKind::NoSpace => {
                 self.set_full(true);
+                self.give_up_pool(&mut background.pool);
                 self.queue_again(step);
                 false
             }
@@ -210,6 +260,7 @@ impl Inner {
             Step::Checkpoints(group) => requests.checkpoints.push_front(group),
             Step::Sweep(group) => requests.sweep.push_front(group),
             Step::Copy(group) => requests.copy.push_front(group),
+            Step::Shrink => requests.shrink = true,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::group::seg::{Disk, OpenSegment, SealedSegment, SegmentFile};
 use crate::group::state::{GroupState, Rewind};
 use crate::group::tail::TailEntry;
 use crate::journal::group_image::{Stored, stored_record};
+use crate::pool::Pool;
 use crate::segment::cursor::{Cursor, CursorError, Source};
 use crate::segment::header::SegmentHeader;
 use crate::segment::index::SegmentIndex;
@@ -41,6 +42,8 @@ struct CopyPlan {
     rewind: Option<Rewind>,
     sealed: Option<Arc<SealedSegment>>,
     has_file: bool,
+    /// Whether the segment is likely to become a large one.
+    is_large: bool,
     rewrites: u64,
 }
 
@@ -61,7 +64,7 @@ impl Inner {
                 Plan::Seal { base, rewrites } => self.seal(group, &mut writer, base, rewrites)?,
                 Plan::Copy(plan) => {
                     let bytes: u64 = plan.entries.iter().map(TailEntry::bytes).sum();
-                    self.copy_chunk(group, &mut writer, plan)?;
+                    self.copy_chunk(&mut background.pool, group, &mut writer, plan)?;
                     self.note_open(background, group, &writer)?;
                     copied_bytes += bytes;
                     if let Some(writer) = writer.as_mut()
@@ -105,6 +108,7 @@ impl Inner {
 
     fn copy_chunk(
         self: &Arc<Self>,
+        pool: &mut Pool,
         group: &Group,
         slot: &mut Option<SegmentWriter>,
         mut plan: CopyPlan,
@@ -112,7 +116,7 @@ impl Inner {
         if slot.as_ref().is_some_and(|writer| writer.base() != plan.base) {
             *slot = None;
         }
-        if !self.prepare(group, slot, &mut plan)? {
+        if !self.prepare(pool, group, slot, &mut plan)? {
             // The log changed meanwhile; the next plan knows.
             return Ok(());
         }
@@ -146,6 +150,7 @@ impl Inner {
     /// Makes sure that there is a writer that stands where the plan's entries go; false where the log changed.
     fn prepare(
         &self,
+        pool: &mut Pool,
         group: &Group,
         slot: &mut Option<SegmentWriter>,
         plan: &mut CopyPlan,
@@ -171,7 +176,7 @@ impl Inner {
             }
             (None, None) => {
                 assert!(!plan.has_file, "a segment file that takes entries has a writer");
-                self.create_segment(group, slot, plan)
+                self.create_segment(pool, group, slot, plan)
             }
         }
     }
@@ -198,6 +203,7 @@ impl Inner {
             at: WriterPlace::START,
             unsynced_bytes: 0,
             unnamed: true,
+            reused: false,
             file_bytes: 0,
         }
     }
@@ -217,15 +223,40 @@ impl Inner {
         }
     }
 
+    /// A file of the pool under the name of a segment.
+    fn reuse_file(&self, from: &Path, path: &Path) -> Result<Arc<dyn File>, FsError> {
+        match self.fs.rename(from, path) {
+            Err(error) if error.kind == FsErrorKind::NotFound => {
+                self.fs.create_dir_all(path.parent().unwrap_or(path))?;
+                self.fs.rename(from, path)?;
+            }
+            other => other?,
+        }
+        self.fs.open(path, OpenMode::Write)
+    }
+
     fn create_segment(
         &self,
+        pool: &mut Pool,
         group: &Group,
         slot: &mut Option<SegmentWriter>,
         plan: &CopyPlan,
     ) -> Result<bool, FsError> {
         let path = segment_path(&self.options.dir, group.id, plan.base);
-        let file = self.create_file(&path)?;
+        let reused = if plan.is_large {
+            pool.take_out(plan.segment_bytes)
+        } else {
+            None
+        };
+        let file = match &reused {
+            Some((from, _)) => self.reuse_file(from, &path)?,
+            None => self.create_file(&path)?,
+        };
         let mut writer = self.new_writer(group, plan, file);
+        if let Some((_, bytes)) = reused {
+            writer.reused = true;
+            writer.file_bytes = bytes;
+        }
         writer.write_header(&*self.fs)?;
         let mut state = locked(&group.state);
         if state.rewrites != plan.rewrites {
@@ -268,7 +299,7 @@ impl Inner {
         }
         sync_names(&*self.fs, &path)?;
         writer.unnamed = false;
-        drop(self.handles.forget(&sealed.file));
+        self.handles.forget(&sealed.file);
         *slot = Some(writer);
         Ok(true)
     }
@@ -337,7 +368,7 @@ impl Inner {
             sealed: true,
             exact: true,
         };
-        drop(self.handles.forget(&sealed.file));
+        self.handles.forget(&sealed.file);
         set_disk(&mut state, base, Disk::Sealed(Arc::new(sealed)));
         *slot = None;
         self.push_control(stored_record(group.id, &stored, state.truncations));
@@ -437,6 +468,7 @@ fn plan_copy(state: &GroupState) -> Option<CopyPlan> {
         rewind: state.rewind.clone().filter(|rewind| rewind.base == seg.base()),
         sealed,
         has_file,
+        is_large: state.segs.len() > 1 || bytes >= CHUNK_BYTES / 4,
         rewrites: state.rewrites,
     })
 }

@@ -1,15 +1,16 @@
 //! Letting go of files that nobody needs any more.
 
-use crate::background::DropTask;
+use crate::background::{Background, DropTask};
 use crate::checkpoint::checkpoint_path;
+use crate::group::seg::{Disk, MapTokens};
 use crate::segment::group_dir;
 use crate::store::Inner;
 use crate::sync::locked;
-use chronik_core::fs::{FsError, FsErrorKind};
+use chronik_core::fs::{FsError, FsErrorKind, OpenMode};
 use std::path::Path;
 
 impl Inner {
-    pub(crate) fn drop_files(&self, task: &DropTask) -> Result<(), FsError> {
+    pub(crate) fn drop_files(&self, background: &mut Background, task: &DropTask) -> Result<(), FsError> {
         let dir = &self.options.dir;
         {
             // The writer of a segment that goes must not write into it any more.
@@ -22,9 +23,21 @@ impl Inner {
             }
         }
         for seg in &task.segments {
-            if let Some(file) = seg.file() {
-                drop(self.handles.forget(file));
-                self.remove_file(&file.path)?;
+            let Some(file) = seg.file() else { continue };
+            self.handles.forget(file);
+            let maps = match &seg.disk {
+                Disk::Sealed(sealed) => sealed.retire(),
+                _ => MapTokens::default(),
+            };
+            let taken = self
+                .fs
+                .open(&file.path, OpenMode::Read)
+                .and_then(|open| open.size())
+                .and_then(|bytes| background.pool.take_in(&*self.fs, dir, &file.path, bytes, maps));
+            match taken {
+                // An earlier attempt got that far.
+                Err(error) if error.kind == FsErrorKind::NotFound => {}
+                other => other?,
             }
         }
         for index in &task.checkpoints {

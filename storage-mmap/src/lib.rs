@@ -23,6 +23,7 @@ mod frame;
 mod group;
 mod journal;
 mod options;
+mod pool;
 mod purge;
 mod queue;
 mod read;

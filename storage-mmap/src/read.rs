@@ -282,10 +282,7 @@ pub(crate) fn access(inner: &Inner, seg: &Seg) -> Result<Option<Access>, CursorE
                 None => {
                     let (_, index) = read_footer(&sealed.file, &source, sealed.file_bytes)?;
                     let index = Arc::new(index);
-                    if let Some(mut mapped) = known {
-                        mapped.index = Some(Arc::clone(&index));
-                        inner.handles.keep_index(&sealed.file, &mapped);
-                    }
+                    inner.handles.keep_index(&sealed.file, &index);
                     index
                 }
             };

@@ -13,6 +13,7 @@ use crate::journal::replay::{LiveEntry, Replayed, replay};
 use crate::journal::scan::Found;
 use crate::journal::writer::{JournalConfig, JournalWriter};
 use crate::options::StoreOptions;
+use crate::pool::{Pool, pool_dir};
 use crate::queue::Pending;
 use crate::ring::{self, Ring};
 use crate::segment::cursor::{CursorError, Source};
@@ -27,7 +28,7 @@ use bytes::Bytes;
 use chronik_core::fs::{FileSystem, FsError, FsErrorKind, OpenMode};
 use chronik_core::log_store::StoreHealth;
 use chronik_core::{Entry, Env, GroupId, LogError, LogIndex, Watch};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,6 +48,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         groups.insert(*id, Arc::new(group));
     }
     remove_strangers(&*fs, &dir, &groups).map_err(io_error)?;
+    let pool = open_pool(&*fs, &dir, &groups).map_err(io_error)?;
     let config = JournalConfig {
         dir,
         file_bytes: options.journal_file_bytes,
@@ -57,7 +59,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         JournalWriter::start(config, Arc::clone(&fs), Arc::clone(&env.rng), recovered).map_err(io_error)?;
     let inner = Arc::new(Inner {
         journal: Mutex::new(journal),
-        background: Mutex::new(Background::default()),
+        background: Mutex::new(Background::new(pool)),
         requests: Mutex::new(Requests::default()),
         groups: Mutex::new(groups),
         pending: Mutex::new(Pending::default()),
@@ -84,7 +86,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
 /// Makes the directories and their names durable.
 fn make_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<(), LogError> {
     let fresh = matches!(fs.list(dir), Err(error) if error.kind == FsErrorKind::NotFound);
-    let parts = [dir.join("groups"), journal_dir(dir)];
+    let parts = [dir.join("groups"), journal_dir(dir), pool_dir(dir)];
     for part in &parts {
         fs.create_dir_all(part).map_err(io_error)?;
     }
@@ -141,6 +143,25 @@ fn remove_strangers(
         fs.remove(&path)?;
     }
     Ok(())
+}
+
+/// The files that new segments may use.
+fn open_pool(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    groups: &BTreeMap<GroupId, Arc<Group>>,
+) -> Result<Pool, FsError> {
+    let mut in_use = HashSet::new();
+    for group in groups.values() {
+        if group.damaged.is_some() {
+            // Which files it has is not known: nothing is used again until it is.
+            return Ok(Pool::default());
+        }
+        let state = locked(&group.state);
+        let files = state.segs.iter().filter_map(Seg::file);
+        in_use.extend(files.map(|file| file.header.generation));
+    }
+    Pool::open(fs, dir, &in_use)
 }
 
 /// A group as the journal and its segments describe it, without the entries that only the journal has. Damage of a
@@ -306,11 +327,7 @@ fn open_segment(
     let ends_here = |index: &SegmentIndex| !is_last || index.last == stored.through;
     match footer {
         Some(Ok((trailer, index))) if ends_here(&index) => {
-            let sealed = SealedSegment {
-                file: Arc::clone(&of),
-                file_bytes,
-                trailer,
-            };
+            let sealed = SealedSegment::new(Arc::clone(&of), file_bytes, trailer);
             return Ok(Opened {
                 file: of,
                 index,
@@ -335,6 +352,7 @@ fn open_segment(
             at,
             unsynced_bytes: 0,
             unnamed: false,
+            reused: false,
             file_bytes,
         }),
     })

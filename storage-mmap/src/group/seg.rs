@@ -6,7 +6,7 @@ use chronik_core::fs::File;
 use chronik_core::log_store::SegmentInfo;
 use chronik_core::{Entry, LogId, LogIndex, Offset};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// A segment: a run of entries that the rule of the group's policy puts together.
 #[derive(Clone, Debug)]
@@ -60,6 +60,53 @@ pub(crate) struct SealedSegment {
     pub(crate) file: Arc<SegmentFile>,
     pub(crate) file_bytes: u64,
     pub(crate) trailer: Trailer,
+    pub(crate) maps: Mutex<SegmentMaps>,
+}
+
+/// The maps of one sealed segment. Its lock is held while the file is mapped, so that nothing maps a file that was
+/// given away.
+#[derive(Debug, Default)]
+pub(crate) struct SegmentMaps {
+    /// Whether the file belongs to somebody else now.
+    pub(crate) retired: bool,
+    pub(crate) tokens: MapTokens,
+}
+
+/// Signs of life of maps.
+#[derive(Debug, Default)]
+pub(crate) struct MapTokens(Vec<Weak<()>>);
+
+impl MapTokens {
+    /// A token for a new map.
+    pub(crate) fn issue(&mut self) -> Arc<()> {
+        self.0.retain(|token| token.strong_count() > 0);
+        let token = Arc::new(());
+        self.0.push(Arc::downgrade(&token));
+        token
+    }
+
+    /// Whether no map, and no slice of one, is left.
+    pub(crate) fn are_gone(&self) -> bool {
+        self.0.iter().all(|token| token.strong_count() == 0)
+    }
+}
+
+impl SealedSegment {
+    pub(crate) fn new(file: Arc<SegmentFile>, file_bytes: u64, trailer: Trailer) -> Self {
+        Self {
+            file,
+            file_bytes,
+            trailer,
+            maps: Mutex::new(SegmentMaps::default()),
+        }
+    }
+
+    /// Ends the making of maps; returns the signs of life of those that were made.
+    pub(crate) fn retire(&self) -> MapTokens {
+        let mut maps = crate::sync::locked(&self.maps);
+        maps.retired = true;
+        std::mem::take(&mut maps.tokens)
+    }
 }
 
 impl Seg {

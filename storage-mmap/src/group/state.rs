@@ -278,6 +278,10 @@ impl GroupState {
             };
             gone.extend(self.segs.pop_front());
         }
+        if !gone.is_empty() {
+            // Their files will be used again.
+            self.rewrites += 1;
+        }
         self.after_drop();
         gone
     }

@@ -22,6 +22,18 @@ pub(crate) struct Mapped {
     pub(crate) index: Option<Arc<SegmentIndex>>,
 }
 
+/// A map with a sign of life that every slice of it keeps.
+struct Tracked {
+    bytes: Bytes,
+    _token: Arc<()>,
+}
+
+impl AsRef<[u8]> for Tracked {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 struct Lru<T> {
     capacity: usize,
     clock: u64,
@@ -109,32 +121,43 @@ impl Handles {
         if let Some(mapped) = locked(&self.maps).get(key) {
             return Ok(mapped);
         }
+        let mut maps = locked(&of.maps);
+        if maps.retired {
+            let detail = format!("{}: the segment is gone", of.file.path.display());
+            return Err(FsError::new(FsErrorKind::NotFound, detail));
+        }
         let file = fs.open(&of.file.path, OpenMode::Read)?;
         if file.size()? != of.file_bytes {
             let detail = format!("{}: not as long as it was sealed", of.file.path.display());
             return Err(FsError::new(FsErrorKind::Io, detail));
         }
         let mapped = Mapped {
-            bytes: file.map(of.file_bytes)?,
+            bytes: Bytes::from_owner(Tracked {
+                bytes: file.map(of.file_bytes)?,
+                _token: maps.tokens.issue(),
+            }),
             index: None,
         };
+        drop(maps);
         let gone = locked(&self.maps).put(key, mapped.clone());
         drop(gone);
         Ok(mapped)
     }
 
     /// Keeps the index of a mapped segment beside its map.
-    pub(crate) fn keep_index(&self, of: &SegmentFile, mapped: &Mapped) {
-        let gone = locked(&self.maps).put(of.header.generation, mapped.clone());
-        drop(gone);
+    pub(crate) fn keep_index(&self, of: &SegmentFile, index: &Arc<SegmentIndex>) {
+        if let Some((mapped, _)) = locked(&self.maps).by_key.get_mut(&of.header.generation) {
+            mapped.index = Some(Arc::clone(index));
+        }
     }
 
-    /// Forgets a file that will not be read again; returns its map where there is one.
-    pub(crate) fn forget(&self, of: &SegmentFile) -> Option<Bytes> {
+    /// Forgets a file that will not be read again.
+    pub(crate) fn forget(&self, of: &SegmentFile) {
         let key = of.header.generation;
         let file = locked(&self.files).remove(key);
         drop(file);
-        locked(&self.maps).remove(key).map(|mapped| mapped.bytes)
+        let map = locked(&self.maps).remove(key);
+        drop(map);
     }
 }
 

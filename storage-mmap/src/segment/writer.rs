@@ -8,6 +8,7 @@ use crate::group::seg::{OpenSegment, SealedSegment};
 use crate::group::state::Rewind;
 use crate::group::tail::TailEntry;
 use crate::journal::group_image::Stored;
+use crate::pool::pool_dir;
 use crate::sync::locked;
 use chronik_core::fs::{File, FileSystem, FsError, OpenMode};
 use chronik_core::{EntryMeta, LogIndex};
@@ -23,6 +24,8 @@ pub(crate) struct SegmentWriter {
     pub(crate) unsynced_bytes: u64,
     /// Whether the file's name is not durable yet.
     pub(crate) unnamed: bool,
+    /// Whether the file was another segment's once.
+    pub(crate) reused: bool,
     /// The length of the file, which may hold more than this use of it wrote.
     pub(crate) file_bytes: u64,
 }
@@ -202,11 +205,11 @@ impl SegmentWriter {
         self.file_bytes = file_bytes;
         self.sync(fs)?;
         self.close_file();
-        Ok(SealedSegment {
-            file: Arc::clone(&self.seg.file),
+        Ok(SealedSegment::new(
+            Arc::clone(&self.seg.file),
             file_bytes,
             trailer,
-        })
+        ))
     }
 
     /// Makes everything that was written durable, and the file's name.
@@ -217,6 +220,9 @@ impl SegmentWriter {
         }
         if self.unnamed {
             sync_names(fs, &self.seg.file.path)?;
+            if let (true, Some(dir)) = (self.reused, self.seg.file.path.ancestors().nth(3)) {
+                final_sync(fs.sync_dir(&pool_dir(dir)))?;
+            }
             self.unnamed = false;
         }
         Ok(())

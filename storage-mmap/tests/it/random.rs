@@ -30,6 +30,9 @@ struct Subject {
     /// States that calls led to, oldest first, from the newest acknowledged one on.
     possible: VecDeque<(ModelLog, Ticket)>,
     acked: ModelLog,
+    /// The highest term of any entry there ever was: what follows a truncation has a newer one.
+    highest_term: u64,
+    truncated: bool,
 }
 
 impl Subject {
@@ -70,19 +73,17 @@ impl Subject {
         let mut batch = Vec::new();
         let mut last = self.now.last();
         let mut offset = self.now.offset_end();
-        let newer = u64::from(dice.roll(6) == 0);
+        let newer = self.truncated || dice.roll(6) == 0;
+        self.highest_term += u64::from(newer);
+        self.truncated = false;
         for _ in 0..=dice.roll(3) {
             let records = dice.roll(4) as u32;
-            let id = LogId::new(last.term.0.max(1) + newer, last.index.0 + 1);
+            let id = LogId::new(self.highest_term, last.index.0 + 1);
             let bytes = [10, 200, 900, 3000][dice.roll(4) as usize];
             let one = entry(id, offset.0, records, bytes);
             offset = one.end_offset();
-            last = LogId::new(id.term.0 - newer, id.index.0);
-            last = LogId::new(last.term.0 + newer, last.index.0);
+            last = id;
             batch.push(one);
-            if newer > 0 {
-                break;
-            }
         }
         let ticket = self.log.writer.append(&batch).unwrap();
         self.now.entries.extend(batch);
@@ -111,6 +112,7 @@ impl Subject {
         }
         let ticket = self.log.writer.truncate_from(from).unwrap();
         self.now.truncate(from);
+        self.truncated = true;
         self.note(ticket);
     }
 
@@ -176,6 +178,7 @@ impl Subject {
         found.check(machine, &*self.log.reader, context);
         self.now = found.clone();
         self.acked = found.clone();
+        self.truncated = true;
         self.possible.clear();
     }
 }
@@ -199,12 +202,17 @@ fn run(seed: u64) {
             now: ModelLog::default(),
             possible: VecDeque::new(),
             acked: ModelLog::default(),
+            highest_term: 1,
+            truncated: false,
         })
         .collect();
     for round in 0..4 {
         for step in 0..60 + dice.roll(60) {
             let group = dice.roll(GROUPS) as usize;
             subjects[group].act(&mut dice);
+            if dice.roll(8) == 0 {
+                machine.env.advance(std::time::Duration::from_millis(10));
+            }
             for _ in 0..dice.roll(6) {
                 machine.env.step();
             }
@@ -246,7 +254,10 @@ fn run(seed: u64) {
 fn random_histories_survive_power_cuts() {
     let (first, count) = match std::env::var("CHRONIK_SEED") {
         Ok(seed) => (seed.parse().unwrap(), 1),
-        Err(_) => (0, 60),
+        Err(_) => (
+            0,
+            std::env::var("CHRONIK_SEEDS").map_or(60, |count| count.parse().unwrap()),
+        ),
     };
     for seed in first..first + count {
         run(seed);
