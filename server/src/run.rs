@@ -1,6 +1,7 @@
 //! A server process: from its configuration to its exit.
 
 use crate::broker::start::{Running, StartError, start as start_broker};
+use crate::cluster::controller::ApplyStatus;
 use crate::config::{Config, compose};
 use async_signal::{Signal, Signals};
 use chronik_core::LogError;
@@ -19,6 +20,8 @@ pub enum RunError {
     Signals(std::io::Error),
     /// The store failed; nothing is acknowledged any more.
     Store(LogError),
+    /// The metadata cannot be followed any more.
+    Metadata(String),
 }
 
 impl fmt::Display for RunError {
@@ -27,6 +30,7 @@ impl fmt::Display for RunError {
             Self::Start(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "cannot receive signals: {error}"),
             Self::Store(error) => write!(f, "the store failed: {error}"),
+            Self::Metadata(why) => write!(f, "the metadata cannot be followed: {why}"),
         }
     }
 }
@@ -66,6 +70,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     }
     announce(&running);
     let health = running.store().health();
+    let metadata = running.metadata_status();
     let told = async {
         if let Some(Ok(signal)) = signals.next().await {
             log::info!("event=stopping signal={signal:?}");
@@ -81,8 +86,15 @@ async fn serve(config: Config) -> Result<(), RunError> {
             StoreHealth::Working | StoreHealth::Full => Err(LogError::Closed),
         }
     };
+    let unreadable = async {
+        match metadata.wait_for(|status| *status != ApplyStatus::Running).await {
+            ApplyStatus::Failed(why) => Err(RunError::Metadata(why.to_string())),
+            _ => Err(RunError::Metadata("the metadata group was closed".to_owned())),
+        }
+    };
     // What a poisoned store held in flight has no outcome: the process ends without saying one.
-    told.or(failed).await.map_err(RunError::Store)?;
+    let failed = async { failed.await.map_err(RunError::Store) };
+    told.or(failed).or(unreadable).await?;
     running.stop().await.map_err(RunError::Store)?;
     log::info!("event=stopped");
     Ok(())
@@ -104,5 +116,4 @@ fn announce(running: &Running) {
     if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
         log::warn!("event=announce_failed");
     }
-    log::info!("event=ready listen={} advertised={host}:{port}", running.bound);
 }

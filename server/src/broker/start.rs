@@ -3,6 +3,7 @@
 use super::hosting::{Directory, Hosting};
 use super::partitions::{METADATA_GROUP, PartitionTable};
 use super::{Broker, BrokerParts, BrokerService, deleted_topics, upkeep};
+use crate::cluster::controller::ApplyStatus;
 use crate::cluster::{ControlContext, Controller, LeaderView, OpenError, PartitionsReady, Registration};
 use crate::config::{Config, compose};
 use crate::group::{GroupCoordinator, GroupLimits, HostedLogs};
@@ -253,6 +254,12 @@ impl Running {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn LogStore> {
         &self.store
+    }
+
+    /// Whether the metadata is followed.
+    #[must_use]
+    pub fn metadata_status(&self) -> Watch<ApplyStatus> {
+        self.broker.controller().status()
     }
 
     /// Answers what is in flight, within the configured time, and closes everything in the reverse order.
