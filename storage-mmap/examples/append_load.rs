@@ -115,18 +115,22 @@ fn purge(log: &mut GroupLog, keep: u64) {
     }
 }
 
-fn main() {
-    let args = args();
+fn env() -> Env {
     let shared = Arc::new(Plain {
         started: Instant::now(),
         numbers: AtomicU64::new(u64::from(std::process::id())),
     });
-    let env = Env {
+    Env {
         clock: shared.clone(),
         rng: shared.clone(),
         spawn: shared,
         disk: Arc::new(DiskThreads::start().unwrap()),
-    };
+    }
+}
+
+fn main() {
+    let args = args();
+    let env = env();
     let opening = Instant::now();
     let store = MmapStore::open(StoreOptions::new(&args.dir), Arc::new(RealFs), env).unwrap();
     println!(
