@@ -18,10 +18,6 @@ from harness.paths import BROKER_KIND, CACHE  # noqa: E402
 RUN = CACHE / "runs" / BROKER_KIND
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: left out of the quick subset")
-
-
 def pytest_report_header():
     return f"broker: {BROKER_KIND}"
 
@@ -113,3 +109,20 @@ def log(broker):
     with LogClient(broker.port) as client:
         client.owner = broker
         yield client
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The minutes of every part, worst first, also as a file."""
+    spent, counts = {}, {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration") and hasattr(report, "nodeid"):
+                part = report.nodeid.split("::")[0].split("/")[-1]
+                spent[part] = spent.get(part, 0) + report.duration
+                counts[part] = counts.get(part, 0) + (report.when == "call")
+    rows = [f"| {part} | {counts[part]} | {spent[part] / 60:.2f} |" for part in sorted(spent, key=lambda p: -spent[p])]
+    total = f"| all | {sum(counts.values())} | {sum(spent.values()) / 60:.2f} |"
+    table = ["| part | tests | minutes |", "|---|---|---|", *rows, total]
+    terminalreporter.write_line("\n".join(table))
+    RUN.mkdir(parents=True, exist_ok=True)
+    RUN.joinpath("minutes.md").write_text("\n".join(table) + "\n")

@@ -39,7 +39,7 @@ def high_watermark(broker, topic):
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_each_acknowledged_record_is_there_once(own_broker, drivers, topic, client):
-    create_topic(own_broker, topic)
+    create_topic(own_broker, topic, configs={"retention.ms": -1})
     records = [record(0, b"%d" % i, b"value %d " % i + b"." * (i % 500), ts=FIRST_TS + i)
                for i in range(COUNT)]
     # The client is started and warm before the load begins.

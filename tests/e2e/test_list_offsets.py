@@ -4,11 +4,11 @@ import pytest
 from harness import errors
 from harness.admin import create_topic
 from harness.batch import CODECS, build, simple
+from harness.batch import RECENT as T
 from harness.log_client import LogClient
 from harness.paths import CONTROL
 
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED, EARLIEST_PENDING = -1, -2, -3, -4, -5, -6
-T = 1_700_000_000_000
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import time
 
 import cramjam
 import crc32c
@@ -16,6 +17,8 @@ COMPRESS = {
     0: lambda b: b, 1: gzip.compress, 2: lambda b: bytes(cramjam.snappy.compress_raw(b)), 3: lz4.frame.compress,
     4: zstandard.ZstdCompressor().compress,
 }
+# Ten minutes ago: old enough to be told from append times, young enough for retention to leave it alone.
+RECENT = int(time.time() * 1000) - 600_000
 LOG_APPEND_TIME, TRANSACTIONAL, CONTROL = 0x08, 0x10, 0x20
 
 
@@ -71,7 +74,7 @@ def build(records, codec="none", producer=(-1, -1), sequence=-1, base_ts=None, a
     return bytes(data)
 
 
-def simple(values, codec="none", ts=1_700_000_000_000, **more):
+def simple(values, codec="none", ts=RECENT, **more):
     """A batch of plain values at rising timestamps."""
     return build([(ts + i, None, v) for i, v in enumerate(values)], codec, **more)
 

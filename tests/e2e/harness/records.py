@@ -3,6 +3,8 @@
 import base64
 import random
 
+from .batch import RECENT
+
 KB = 1024
 
 
@@ -21,7 +23,7 @@ def record(partition, key, value, headers=(), ts=0):
 def sample(tag, partitions, seed):
     """The record set of one producer and codec: every odd shape, then text, then incompressible bytes."""
     rng = random.Random(f"{seed}/{tag}")
-    base = 1_700_000_000_000 + rng.randrange(10**9)
+    base = RECENT + rng.randrange(100_000)
     mark = tag.encode()
     shapes = [
         (mark, b"plain", []),
