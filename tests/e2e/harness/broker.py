@@ -102,7 +102,7 @@ class Broker:
             raise BrokerError(f"{SERVER} is missing: cargo build --release -p chronik-server")
 
     def is_ready(self, text):
-        return re.search(rf"^.*\bready\b.*:{self.port}\b.*$", text, re.I | re.M)
+        return re.search(rf"^chronik-server ready:.*:{self.port}\b.*$", text, re.M)
 
     def start(self):
         """Starts the process and waits for its ready line; then checks who listens and what was started."""

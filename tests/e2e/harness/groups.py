@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from kafka import KafkaConsumer, OffsetAndMetadata
 from kafka import TopicPartition as PythonPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.errors import KafkaConnectionError, KafkaError
 
 SESSION_MS, BEAT_MS = 10000, 300
 
@@ -18,6 +19,7 @@ class Record:
         self.lock = threading.Lock()
         self.seen = {}
         self.committed = {}
+        self.unsure = {}
         self.problems = []
         self.deliveries = 0
 
@@ -27,8 +29,11 @@ class Record:
             self.seen.setdefault(partition, set()).add(offset)
             expected = member.expected.get(partition)
             if expected is None:
-                # The first record after an assignment: exactly where the last commit left off.
+                # The first record after an assignment: exactly where the last commit left off. A commit whose answer was
+                # lost may have counted or not.
                 expected = self.committed.get(partition, 0)
+                if offset in self.unsure.get(partition, ()):
+                    expected = offset
             if offset != expected:
                 self.problems.append(f"{member.name}: partition {partition} gave {offset} instead of {expected}")
             member.expected[partition] = offset + 1
@@ -36,6 +41,11 @@ class Record:
     def note_commit(self, offsets):
         with self.lock:
             self.committed.update(offsets)
+
+    def note_unsure(self, offsets):
+        with self.lock:
+            for partition, offset in offsets.items():
+                self.unsure.setdefault(partition, set()).add(offset)
 
     def gaps(self, ends):
         return {p: sorted(set(range(end)) - self.seen.get(p, set()))[:5] for p, end in ends.items()
@@ -116,6 +126,7 @@ class ConfluentMember(Member):
             done = self.consumer.commit(offsets=[TopicPartition(self.topic, p, o) for p, o in due.items()],
                                         asynchronous=False)
         except KafkaException:
+            self.record.note_unsure(due)
             return
         self.record.note_commit({p.partition: p.offset for p in done if not p.error})
 
@@ -145,15 +156,19 @@ class PythonMember(Member):
         self.consumer.subscribe([self.topic], listener=Listener())
 
     def poll(self):
-        return [(m.partition, m.offset) for records in self.consumer.poll(timeout_ms=100).values() for m in records]
+        try:
+            polled = self.consumer.poll(timeout_ms=100)
+        except KafkaConnectionError:
+            # This client lets the loss of the coordinator out of poll; the next one goes on.
+            return []
+        return [(m.partition, m.offset) for records in polled.values() for m in records]
 
     def commit(self, due):
         try:
             self.consumer.commit({PythonPartition(self.topic, p): OffsetAndMetadata(o, "", -1) for p, o in due.items()})
-        except Exception as error:
-            if "CommitFailed" in type(error).__name__ or getattr(error, "retriable", False):
-                return
-            raise
+        except KafkaError:
+            self.record.note_unsure(due)
+            return
         self.record.note_commit(due)
 
     def close(self):
