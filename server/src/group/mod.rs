@@ -7,11 +7,11 @@
 //! 2. [`shard`]: one partition's owner. Loads the state from the log, appends what the machine wants written, runs its
 //!    timers, and answers parked requests.
 //! 3. [`machine`]: the deterministic state machine of one partition: events and the time in, replies and appends out. It
-//!    does no I/O and reads no clock. Its rules stand in one file for each concern: [`join`], [`rebalance`], [`sync`],
-//!    [`heartbeat`], [`leave`], [`expire`], [`offset_commit`], [`offset_fetch`], [`offset_delete`], [`retention`],
-//!    [`describe`], [`delete`]. The data that they change is a group ([`classic`]) and its [`member`]s.
+//!    does no I/O and reads no clock. Its rules stand in one file for each concern: [`join`], `rebalance`, `sync`,
+//!    `heartbeat`, `leave`, `expire`, `offset_commit`, `offset_fetch`, `offset_delete`, `retention`,
+//!    [`describe`], `delete`. The data that they change is a group (`classic`) and its `member`s.
 //! 4. [`durable`]: what the log says. One function applies a record, whether it was just committed or is replayed.
-//!    [`record`] is the format of its records, [`batch`] packs them, [`snapshot`] keeps the log short.
+//!    [`record`] is the format of its records, [`batch`] packs them, `snapshot` keeps the log short.
 //!
 //! # Architecture invariants
 //! - A reply that acknowledges a change leaves after the records of the change were committed and applied.

@@ -1,6 +1,6 @@
 //! Fetch: many partitions read for one answer, waiting for data without polling.
 //!
-//! The plan of a request comes from its [`session`]; [`Answer`] reads what the plan wants, once at first and then
+//! The plan of a request comes from its [`session`]; `Answer` reads what the plan wants, once at first and then
 //! again whatever partition says that it changed, until there is enough, something failed, or the time is over.
 
 pub mod session;
