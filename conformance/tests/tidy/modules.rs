@@ -89,6 +89,22 @@ fn no_target_is_switched_off() {
     nothing_breaks("no target is switched off", &broken);
 }
 
+#[test]
+fn the_ci_script_runs_the_tests_of_the_workspace_every_fuzz_target_and_every_test_script() {
+    let ci = file(".ci/run");
+    assert!(
+        ci.contains("cargo test --release --workspace"),
+        ".ci/run runs the workspace's tests"
+    );
+    let scripts = files(&["/run.sh", "/run.py", "fuzz/Cargo.toml"])
+        .into_iter()
+        .map(|script| script.path);
+    let broken: Vec<String> = scripts
+        .filter(|script| !ci.contains(script.trim_end_matches("/Cargo.toml")))
+        .collect();
+    nothing_breaks("every test script is named in .ci/run", &broken);
+}
+
 /// The files that cargo takes as roots without being told.
 fn is_target(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();

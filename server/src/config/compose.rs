@@ -27,7 +27,7 @@ pub fn store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, LogError> 
             options.journal_file_bytes = config.storage.journal_file_bytes;
             options.journal_files_max = config.storage.max_journal_files;
             options.tail_bytes_max = config.storage.tail_cache_bytes;
-            options.payload_bytes_max = options.payload_bytes_max.min(config.storage.max_entry_bytes());
+            options.payload_bytes_max = config.storage.max_entry_bytes();
             options.pool_bytes_max = config.storage.recycled_bytes;
             options.open_files_max = config.storage.max_open_files;
             options.maps_max = config.storage.max_maps;
