@@ -35,9 +35,11 @@ mod segment;
 mod store;
 mod sync;
 mod truncate;
+mod verify;
 mod writer;
 
 pub use disk_threads::DiskThreads;
 pub use options::StoreOptions;
 pub use region::RealFs;
 pub use store::MmapStore;
+pub use verify::{VerifyReport, verify};

@@ -73,7 +73,7 @@ impl<'a> Scan<'a> {
             found,
             at: PREAMBLE_BYTES,
             chain,
-            window: Window::new(&*found.file),
+            window: Window::new(&*found.file, found.file_bytes),
         }
     }
 
@@ -144,6 +144,12 @@ impl<'a> Scan<'a> {
         self.chain = Some(header.crc);
     }
 
+    /// Goes on at `at`, without knowing what came before.
+    pub(crate) const fn jump(&mut self, at: u64) {
+        self.at = at;
+        self.chain = None;
+    }
+
     /// Looks for frames of this use of the file behind a bad place. `Proof` where one shows that the place had
     /// been durable.
     pub(crate) fn probe(&mut self, bad_at: u64) -> Result<Probe, FsError> {
@@ -169,6 +175,7 @@ impl<'a> Scan<'a> {
                 if !self.belongs(&header, place) {
                     continue;
                 }
+                probe.next = probe.next.or(Some(place));
                 probe.end = probe.end.max((place + header.frame_bytes()).min(limit));
                 if header.place.synced > bad_position {
                     probe.proof = Some(place);
@@ -186,6 +193,8 @@ impl<'a> Scan<'a> {
 pub(crate) struct Probe {
     /// Where a frame starts that was written when the bad place was durable already.
     pub(crate) proof: Option<u64>,
+    /// Where the first frame of this use of the file starts that lies behind the bad place.
+    pub(crate) next: Option<u64>,
     /// The end of the last frame of this use of the file; 0 where there is none.
     pub(crate) end: u64,
 }
@@ -203,14 +212,16 @@ struct Window<'a> {
     file: &'a dyn File,
     bytes: Vec<u8>,
     at: u64,
+    file_bytes: u64,
 }
 
 impl<'a> Window<'a> {
-    const fn new(file: &'a dyn File) -> Self {
+    const fn new(file: &'a dyn File, file_bytes: u64) -> Self {
         Self {
             file,
             bytes: Vec::new(),
             at: 0,
+            file_bytes,
         }
     }
 
@@ -218,7 +229,8 @@ impl<'a> Window<'a> {
     fn get(&mut self, at: u64, count: usize) -> Result<&[u8], FsError> {
         let end = self.at + self.bytes.len() as u64;
         if at < self.at || at + count as u64 > end {
-            let wanted = count.max(WINDOW_BYTES);
+            let left = usize::try_from(self.file_bytes.saturating_sub(at)).unwrap_or(WINDOW_BYTES);
+            let wanted = count.max(WINDOW_BYTES.min(left));
             self.bytes.clear();
             self.bytes.resize(wanted, 0);
             self.at = at;

@@ -139,6 +139,11 @@ impl SegmentIndex {
         Some(Hint::Block(block.at))
     }
 
+    /// Whether two indexes describe the same entries.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        self == other
+    }
+
     /// The payload of a block or a footer.
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(
