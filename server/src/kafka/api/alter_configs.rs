@@ -14,6 +14,7 @@ wire_struct! {
 wire_struct! {
     /// A resource and its values.
     pub struct AlterConfigsResource {
+        /// 2 a topic, 4 a broker, 8 a broker's loggers, 16 client metrics, 32 a group.
         resource_type: i8;
         resource_name: KafkaString;
         configs: Vec<AlterableConfig>;

@@ -19,6 +19,7 @@ wire_struct! {
         api_keys: Vec<ApiVersion>;
         throttle_time_ms: i32, versions 1..;
         supported_features: Vec<SupportedFeatureKey>, versions 3.., tag 0;
+        /// -1 if the broker has no finalized features.
         finalized_features_epoch: i64, versions 3.., tag 1, default -1;
         finalized_features: Vec<FinalizedFeatureKey>, versions 3.., tag 2;
         zk_migration_ready: bool, versions 3.., tag 3;

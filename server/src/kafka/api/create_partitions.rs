@@ -16,7 +16,9 @@ wire_struct! {
     /// A topic and its new number of partitions.
     pub struct CreatePartitionsTopic {
         name: KafkaString;
+        /// The number of partitions after the change.
         count: i32;
+        /// Null to let the broker choose.
         assignments: Option<Vec<CreatePartitionsAssignment>>, default Some(Vec::new());
     }
 }

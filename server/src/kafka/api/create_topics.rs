@@ -8,6 +8,7 @@ wire_struct! {
     pub struct CreateTopicsRequest {
         topics: Vec<CreatableTopic>;
         timeout_ms: i32, default 60000;
+        /// Whether to check the request and create nothing.
         validate_only: bool;
     }
 }
@@ -16,7 +17,9 @@ wire_struct! {
     /// A topic to create.
     pub struct CreatableTopic {
         name: KafkaString;
+        /// -1 for the default of the broker, or with assignments.
         num_partitions: i32;
+        /// -1 for the default of the broker, or with assignments.
         replication_factor: i16;
         assignments: Vec<CreatableReplicaAssignment>;
         configs: Vec<CreatableTopicConfig>;

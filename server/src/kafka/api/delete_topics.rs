@@ -15,6 +15,7 @@ wire_struct! {
 wire_struct! {
     /// A topic to delete, by name or by id.
     pub struct DeleteTopicState {
+        /// Null to delete by id.
         name: Option<KafkaString>;
         topic_id: Uuid;
     }

@@ -7,6 +7,7 @@ wire_struct! {
     /// Asks for the brokers of the cluster (KIP-700).
     pub struct DescribeClusterRequest {
         include_cluster_authorized_operations: bool;
+        /// 1 brokers, 2 controllers.
         endpoint_type: i8, versions 1.., default 1;
         include_fenced_brokers: bool, versions 2..;
     }

@@ -15,8 +15,10 @@ wire_struct! {
 wire_struct! {
     /// A resource to describe.
     pub struct DescribeConfigsResource {
+        /// 2 a topic, 4 a broker, 8 a broker's loggers, 16 client metrics, 32 a group.
         resource_type: i8;
         resource_name: KafkaString;
+        /// Null is all keys.
         configuration_keys: Option<Vec<KafkaString>>, default Some(Vec::new());
     }
 }

@@ -6,6 +6,7 @@ use crate::kafka::wire::{ErrorCode, KafkaString};
 wire_struct! {
     /// Asks for the size of partitions in the data directories.
     pub struct DescribeLogDirsRequest {
+        /// Null is all topics.
         topics: Option<Vec<DescribableLogDirTopic>>, default Some(Vec::new());
     }
 }
@@ -33,7 +34,9 @@ wire_struct! {
         error_code: ErrorCode;
         log_dir: KafkaString;
         topics: Vec<DescribeLogDirsTopic>;
+        /// Bytes of the volume, -1 if not known.
         total_bytes: i64, versions 4.., default -1;
+        /// Free bytes of the volume, -1 if not known.
         usable_bytes: i64, versions 4.., default -1;
         is_cordoned: bool, versions 5..;
     }
@@ -52,6 +55,7 @@ wire_struct! {
     pub struct DescribeLogDirsPartition {
         partition_index: i32;
         partition_size: i64;
+        /// How far the log is behind the high watermark, in offsets.
         offset_lag: i64;
         is_future_key: bool;
     }

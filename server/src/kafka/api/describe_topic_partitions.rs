@@ -7,7 +7,9 @@ wire_struct! {
     /// Asks for topics and partitions, at most a page of them (KIP-966).
     pub struct DescribeTopicPartitionsRequest {
         topics: Vec<TopicRequest>;
+        /// The most partitions of a page.
         response_partition_limit: i32, default 2000;
+        /// Where to start, null for the beginning.
         cursor: Option<Cursor>;
     }
 }
@@ -32,6 +34,7 @@ wire_struct! {
     pub struct DescribeTopicPartitionsResponse {
         throttle_time_ms: i32;
         topics: Vec<DescribeTopicPartitionsResponseTopic>;
+        /// Where the next page starts, null if there is none.
         next_cursor: Option<Cursor>;
     }
 }

@@ -6,7 +6,9 @@ use crate::kafka::wire::{ErrorCode, KafkaString};
 wire_struct! {
     /// Asks which broker coordinates a group or transactional id; from version 4 for several at once.
     pub struct FindCoordinatorRequest {
+        /// A group or transactional id, up to version 3.
         key: KafkaString, versions ..=3;
+        /// 0 a group, 1 a transactional id, 2 a share group.
         key_type: i8, versions 1..;
         coordinator_keys: Vec<KafkaString>, versions 4..;
     }

@@ -9,9 +9,12 @@ wire_struct! {
     /// -1 is the end, -2 the start, -3 the largest timestamp, -4 the local start, -5 the end of the tier, and -6 the
     /// first offset that is still to be tiered.
     pub struct ListOffsetsRequest {
+        /// The broker that asks, -1 for a consumer.
         replica_id: i32;
+        /// 0 read_uncommitted, 1 read_committed: whether the end is the last stable offset.
         isolation_level: i8, versions 2..;
         topics: Vec<ListOffsetsTopic>;
+        /// How long to wait for the remote tier.
         timeout_ms: i32, versions 10..;
     }
 }
@@ -29,6 +32,7 @@ wire_struct! {
     pub struct ListOffsetsPartition {
         partition_index: i32;
         current_leader_epoch: i32, versions 4.., default -1;
+        /// Milliseconds since 1970, or one of the special ones above.
         timestamp: i64;
     }
 }
@@ -54,7 +58,9 @@ wire_struct! {
     pub struct ListOffsetsPartitionResponse {
         partition_index: i32;
         error_code: ErrorCode;
+        /// The timestamp of the record that was found, -1 for none or a special one.
         timestamp: i64, default -1;
+        /// The offset that was found, -1 for none.
         offset: i64, default -1;
         leader_epoch: i32, versions 4.., default -1;
     }

@@ -6,6 +6,7 @@ use crate::kafka::wire::{ErrorCode, KafkaString, Uuid};
 wire_struct! {
     /// Asks for the brokers, and for topics with their partitions and leaders.
     pub struct MetadataRequest {
+        /// The topics to describe. Null is all of them; so is an empty list in version 0.
         topics: Option<Vec<MetadataRequestTopic>>, nullable 1.., default Some(Vec::new());
         allow_auto_topic_creation: bool, versions 4.., default true;
         include_cluster_authorized_operations: bool, versions 8..=10;
@@ -16,7 +17,9 @@ wire_struct! {
 wire_struct! {
     /// A topic to describe, by name or by id.
     pub struct MetadataRequestTopic {
+        /// Zero to ask by name.
         topic_id: Uuid, versions 10..;
+        /// Null to ask by id.
         name: Option<KafkaString>, nullable 10..;
     }
 }
@@ -52,6 +55,7 @@ wire_struct! {
         topic_id: Uuid, versions 10..;
         is_internal: bool, versions 1..;
         partitions: Vec<MetadataResponsePartition>;
+        /// A bit for each operation, `i32::MIN` if not asked for (KIP-430).
         topic_authorized_operations: i32, versions 8.., default i32::MIN;
     }
 }
@@ -61,6 +65,7 @@ wire_struct! {
     pub struct MetadataResponsePartition {
         error_code: ErrorCode;
         partition_index: i32;
+        /// -1 if there is none.
         leader_id: i32;
         leader_epoch: i32, versions 7.., default -1;
         replica_nodes: Vec<i32>;

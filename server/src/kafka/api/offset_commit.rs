@@ -7,9 +7,11 @@ wire_struct! {
     /// Stores the offsets that a group has consumed.
     pub struct OffsetCommitRequest {
         group_id: KafkaString;
+        /// -1 if the group is used without membership.
         generation_id_or_member_epoch: i32, default -1;
         member_id: KafkaString;
         group_instance_id: Option<KafkaString>, versions 7..;
+        /// How long to keep the offsets, -1 for the default of the broker.
         retention_time_ms: i64, versions ..=4, default -1;
         topics: Vec<OffsetCommitRequestTopic>;
     }
@@ -29,6 +31,7 @@ wire_struct! {
     pub struct OffsetCommitRequestPartition {
         partition_index: i32;
         committed_offset: i64;
+        /// The epoch of the last consumed record, -1 if not known.
         committed_leader_epoch: i32, versions 6.., default -1;
         committed_metadata: Option<KafkaString>;
     }

@@ -7,8 +7,10 @@ wire_struct! {
     /// Asks for the offsets that groups have stored; up to version 7 for one group.
     pub struct OffsetFetchRequest {
         group_id: KafkaString, versions ..=7;
+        /// Null is all topics that the group has offsets of.
         topics: Option<Vec<OffsetFetchRequestTopic>>, versions ..=7, nullable 2..=7, default Some(Vec::new());
         groups: Vec<OffsetFetchRequestGroup>, versions 8..;
+        /// Whether to fail for offsets that a transaction is about to change.
         require_stable: bool, versions 7..;
     }
 }
@@ -27,6 +29,7 @@ wire_struct! {
         group_id: KafkaString;
         member_id: Option<KafkaString>, versions 9..;
         member_epoch: i32, versions 9.., default -1;
+        /// Null is all topics that the group has offsets of.
         topics: Option<Vec<OffsetFetchRequestTopics>>, default Some(Vec::new());
     }
 }

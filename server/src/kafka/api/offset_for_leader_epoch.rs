@@ -6,6 +6,7 @@ use crate::kafka::wire::{ErrorCode, KafkaString};
 wire_struct! {
     /// Asks for the end offsets of leader epochs (KIP-101, KIP-320).
     pub struct OffsetForLeaderEpochRequest {
+        /// The broker that asks, -1 for a consumer.
         replica_id: i32, versions 3.., default -2;
         topics: Vec<OffsetForLeaderTopic>;
     }

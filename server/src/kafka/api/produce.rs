@@ -7,8 +7,11 @@ use bytes::BytesMut;
 wire_struct! {
     /// Appends record batches to partitions. With `acks` 0 there is no response.
     pub struct ProduceRequest {
+        /// The transactional id, or null outside of a transaction.
         transactional_id: Option<KafkaString>;
+        /// When to answer: 0 never, 1 when the leader has it, -1 when it is committed.
         acks: i16;
+        /// How long to wait for the commit.
         timeout_ms: i32;
         topic_data: Vec<TopicProduceData>;
     }
@@ -27,6 +30,7 @@ wire_struct! {
     /// The batches for one partition.
     pub struct PartitionProduceData {
         index: i32;
+        /// Exactly one record batch of format 2, to be changed in place.
         records: Option<BytesMut>, default Some(BytesMut::new());
     }
 }
@@ -36,6 +40,7 @@ wire_struct! {
     pub struct ProduceResponse {
         responses: Vec<TopicProduceResponse>;
         throttle_time_ms: i32;
+        /// Where the leaders are that `current_leader` names.
         node_endpoints: Vec<NodeEndpoint>, versions 10.., tag 0;
     }
 }
@@ -54,8 +59,11 @@ wire_struct! {
     pub struct PartitionProduceResponse {
         index: i32;
         error_code: ErrorCode;
+        /// The offset of the first record, -1 on an error.
         base_offset: i64;
+        /// The time given by the broker under `LogAppendTime`, else -1.
         log_append_time_ms: i64, default -1;
+        /// The first offset of the log.
         log_start_offset: i64, versions 5.., default -1;
         record_errors: Vec<BatchIndexAndErrorMessage>, versions 8..;
         error_message: Option<KafkaString>, versions 8..;

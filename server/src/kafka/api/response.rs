@@ -10,6 +10,10 @@ use bytes::BytesMut;
 /// A guess of the bytes of a response without its records.
 const RESPONSE_CAPACITY: usize = 256;
 
+/// What a decoded response may allocate, in frames. The broker is of the client's own choice, and the lists inside the
+/// partitions of Metadata make an honest response several times as large in memory as on the wire.
+const RESPONSE_BUDGET: usize = 16;
+
 /// A response type.
 pub trait ApiResponse: Wire + Into<Response> {
     /// Its API.
@@ -39,7 +43,7 @@ fn start(
         api_version,
     };
     let v = key.version(api_version).ok_or(unsupported)?;
-    let mut r = Reader::new(frame);
+    let mut r = Reader::with_budget(frame, RESPONSE_BUDGET);
     let header = ResponseHeader::read(&mut r, key.response_header_version(v))?;
     Ok((r, header, v))
 }

@@ -13,6 +13,7 @@ wire_struct! {
         group_instance_id: Option<KafkaString>, versions 3..;
         protocol_type: Option<KafkaString>, versions 5..;
         protocol_name: Option<KafkaString>, versions 5..;
+        /// Empty unless the member is the leader.
         assignments: Vec<SyncGroupRequestAssignment>;
     }
 }

@@ -31,7 +31,7 @@ fn all_versions() -> impl Iterator<Item = (ApiKey, Version)> {
 fn every_message_is_read_back_as_it_was_written() {
     let mut s = Sampler::new(Sampler::seed());
     for (key, v) in all_versions() {
-        for _ in 0..20 {
+        for _ in 0..10 {
             let request = Request::sample(&mut s, key, v);
             let frame = body(request.encode(v.api, 1, Some("client".into())).unwrap());
             let (header, decoded) = decode_request(frame).unwrap();

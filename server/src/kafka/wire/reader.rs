@@ -26,7 +26,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What the decoded form of any frame may allocate beyond twice the frame, in bytes.
+    /// What the decoded form of any frame may allocate beyond a multiple of the frame, in bytes.
     pub const BUDGET_BASE: usize = 63 * 1024;
 
     /// Starts at the first byte of `frame`.
@@ -36,7 +36,16 @@ impl Reader {
     /// the wire, so a frame full of the smallest ones would otherwise grow thirtyfold.
     #[must_use]
     pub fn new(frame: BytesMut) -> Self {
-        let budget = frame.len().saturating_mul(2).saturating_add(Self::BUDGET_BASE);
+        Self::with_budget(frame, 2)
+    }
+
+    /// Like [`Reader::new`], with `times` the frame instead of twice: for a peer that one has chosen oneself.
+    #[must_use]
+    pub fn with_budget(frame: BytesMut, times: usize) -> Self {
+        let budget = frame
+            .len()
+            .saturating_mul(times)
+            .saturating_add(Self::BUDGET_BASE);
         Self { frame, at: 0, budget }
     }
 

@@ -6,7 +6,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use std::collections::BTreeSet;
 
 /// Random messages for each API, version and direction.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 10;
 
 /// Whether the oracle, which is made from the schemas of Kafka 4.1, knows the version; `golden` covers the others.
 fn oracle_knows(key: ApiKey, api_version: i16) -> bool {
