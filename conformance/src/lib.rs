@@ -1,9 +1,14 @@
 //! Checks that a backend keeps the contracts of `chronik-core`, and the simulated world they run in.
 //!
+//! - [`log_store`]: checks of the log store contract, for any backend.
 //! - [`world`]: a disk that loses what was not synced, a clock, tasks and disk threads that move step by step.
 //! - [`model`]: the sequential specification that answers are compared with.
 //! - [`reference`](mod@reference): small, correct backends, and switches that break them.
+//! - [`check`] and [`runner`]: what a check is, and the command line that runs checks.
 
+pub mod check;
+pub mod log_store;
 pub mod model;
 pub mod reference;
+pub mod runner;
 pub mod world;

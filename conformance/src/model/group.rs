@@ -256,6 +256,47 @@ impl GroupModel {
     }
 }
 
+/// What a crash may leave: the parts of states of different moments.
+impl GroupModel {
+    /// This log with the start that `other` has; `other` is an earlier or a later state of the same group.
+    #[must_use]
+    pub fn with_start_of(&self, other: &Self) -> Self {
+        let mut merged = self.clone();
+        let later = other.purged.index > self.purged.index || other.offset_start > self.offset_start;
+        if later {
+            let checkpoints = std::mem::take(&mut merged.checkpoints);
+            merged.purge(&Purge {
+                through: other.purged,
+                offset_start: other.offset_start,
+            });
+            merged.checkpoints = checkpoints;
+        } else {
+            let first = self
+                .entries
+                .front()
+                .map_or_else(|| self.last.index.next(), |entry| entry.id.index);
+            let older = other.entries.iter().filter(|entry| entry.id.index < first);
+            merged.entries = older.chain(&self.entries).cloned().collect();
+            merged.purged = other.purged;
+            merged.offset_start = other.offset_start;
+        }
+        merged
+    }
+
+    /// The checkpoints that are there, whatever was.
+    pub fn replace_checkpoints(&mut self, checkpoints: Vec<Checkpoint>) {
+        self.checkpoints = checkpoints
+            .into_iter()
+            .map(|checkpoint| (checkpoint.at.index, checkpoint))
+            .collect();
+    }
+
+    /// The hint as it is, which may be lower than what was given.
+    pub const fn reset_commit_hint(&mut self, index: LogIndex) {
+        self.commit_hint = index;
+    }
+}
+
 /// What only broken stores do.
 impl GroupModel {
     pub(crate) const fn move_purged_back(&mut self, to: LogId) {

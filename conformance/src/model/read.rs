@@ -105,6 +105,12 @@ impl GroupModel {
             .map(|(_, checkpoint)| checkpoint.clone())
     }
 
+    /// Where checkpoints are stored, oldest first.
+    #[must_use]
+    pub fn checkpoint_indexes(&self) -> Vec<LogIndex> {
+        self.checkpoints.keys().copied().collect()
+    }
+
     /// As [`LogReader::segments`](chronik_core::LogReader::segments), with sizes in bytes of payload.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {

@@ -236,7 +236,8 @@ fn create(
     let file = fs.open(path, OpenMode::CreateNew).map_err(LogError::Io)?;
     if mutant != Some(Mutant::NoDirSync) {
         fs.sync_dir(dir).map_err(LogError::Io)?;
-        if let Some(above) = dir.parent() {
+        // The directories above may be new too.
+        for above in dir.ancestors().skip(1) {
             fs.sync_dir(above).map_err(LogError::Io)?;
         }
     }

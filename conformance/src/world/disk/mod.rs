@@ -128,6 +128,11 @@ impl SimDisk {
         locked(&self.shared.control).power_off_at = Some(step);
     }
 
+    /// Forgets a power cut that did not come yet.
+    pub fn stay_on(&self) {
+        locked(&self.shared.control).power_off_at = None;
+    }
+
     /// Whether the power is off.
     #[must_use]
     pub fn power_is_off(&self) -> bool {

@@ -1,0 +1,209 @@
+//! Runs checks from a command line, in the manner of the standard test harness.
+
+mod args;
+
+pub use args::Args;
+
+use crate::check::{Failure, Level, Marks, Trial, Verdict};
+use crate::world::locked;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How a check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The clause holds as far as the check looks.
+    Passed,
+    /// It does not.
+    Failed(Failure),
+    /// The check does not apply; the text says why.
+    Skipped(String),
+}
+
+/// One line of the report.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Clause and name.
+    pub name: String,
+    /// How binding it is.
+    pub level: Level,
+    /// How it ended.
+    pub status: Status,
+    /// What it met.
+    pub marks: Marks,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// All lines, in the order of the checks.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The lines.
+    pub lines: Vec<Line>,
+}
+
+impl Report {
+    /// How many passed, failed and were skipped.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count =
+            |wanted: fn(&Status) -> bool| self.lines.iter().filter(|line| wanted(&line.status)).count();
+        (
+            count(|status| *status == Status::Passed),
+            count(|status| matches!(status, Status::Failed(_))),
+            count(|status| matches!(status, Status::Skipped(_))),
+        )
+    }
+
+    /// The checks that failed.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
+        self.lines.iter().filter_map(|line| match &line.status {
+            Status::Failed(failure) => Some((line.name.as_str(), failure)),
+            _ => None,
+        })
+    }
+}
+
+/// Runs one check; a panic of the backend is a failure like any other.
+#[must_use]
+pub fn run_one(trial: &Trial<'_>, args: &Args) -> Line {
+    let marks = Marks::default();
+    let start = Instant::now();
+    let status = match &trial.skip {
+        Some(reason) => Status::Skipped(reason.clone()),
+        None => {
+            let seed = args.seed.child(&trial.full_name());
+            match catch_unwind(AssertUnwindSafe(|| (trial.run)(seed, &marks))) {
+                Ok(verdict) => status_of(verdict),
+                Err(panic) => Status::Failed(Failure(format!("panicked: {}", panic_text(&*panic)))),
+            }
+        }
+    };
+    Line {
+        name: trial.full_name(),
+        level: trial.level,
+        status,
+        marks,
+        took: start.elapsed(),
+    }
+}
+
+fn status_of(verdict: Verdict) -> Status {
+    match verdict {
+        Ok(()) => Status::Passed,
+        Err(failure) => Status::Failed(failure),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}
+
+/// Runs the checks that `args` selects, on as many threads as it allows, and calls `done` for each in order.
+pub fn run(trials: &[Trial<'_>], args: &Args, done: &mut (dyn FnMut(&Line) + Send)) -> Report {
+    let selected: Vec<&Trial<'_>> = trials
+        .iter()
+        .filter(|trial| args.selects(&trial.full_name()))
+        .collect();
+    let next = AtomicUsize::new(0);
+    // Finished lines wait here until all before them are reported.
+    let finished = Mutex::new((Report::default(), Vec::<Option<Line>>::new(), done));
+    locked(&finished).1.resize(selected.len(), None);
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.min(selected.len()) {
+            scope.spawn(|| {
+                while let Some(trial) = selected.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let line = run_one(trial, args);
+                    let mut guard = locked(&finished);
+                    let (report, waiting, done) = &mut *guard;
+                    let at = selected.iter().position(|other| std::ptr::eq(*other, *trial));
+                    if let Some(place) = at.and_then(|at| waiting.get_mut(at)) {
+                        *place = Some(line);
+                    }
+                    while let Some(line) = waiting.get_mut(report.lines.len()).and_then(Option::take) {
+                        done(&line);
+                        report.lines.push(line);
+                    }
+                }
+            });
+        }
+    });
+    let (report, _, _) = finished
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    report
+}
+
+/// The whole program: reads the command line, runs, reports, and says how it ended.
+#[must_use]
+pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> ExitCode {
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(wrong) => {
+            say(&format!("error: {wrong}"));
+            return ExitCode::from(2);
+        }
+    };
+    let trials = trials(&args);
+    if args.list {
+        for trial in trials.iter().filter(|trial| args.selects(&trial.full_name())) {
+            say(&format!("{}: test", trial.full_name()));
+        }
+        return ExitCode::SUCCESS;
+    }
+    say(&format!(
+        "\nconformance of {subject}, seed {}, effort {}",
+        args.seed, args.effort
+    ));
+    let report = run(&trials, &args, &mut |line| say(&text_of(line)));
+    let (passed, failed, skipped) = report.counts();
+    for (name, failure) in report.failures() {
+        let seed = args.seed;
+        say(&format!(
+            "\nfailed: {name}\n  {failure}\n  again with: \"{name}\" --seed {seed} --effort {}",
+            args.effort
+        ));
+    }
+    say(&format!("\n{passed} passed, {failed} failed, {skipped} skipped"));
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn text_of(line: &Line) -> String {
+    let end = match &line.status {
+        Status::Passed => "ok".to_owned(),
+        Status::Failed(_) => "FAILED".to_owned(),
+        Status::Skipped(reason) => format!("skipped ({reason})"),
+    };
+    let level = match line.level {
+        Level::Must => "MUST",
+        Level::Should => "SHOULD",
+    };
+    let marks = line.marks.to_string();
+    let met = if marks.is_empty() {
+        marks
+    } else {
+        format!(" [{marks}]")
+    };
+    format!(
+        "test {} ({level}) ... {end} {:.2} s{met}",
+        line.name,
+        line.took.as_secs_f64()
+    )
+}
+
+/// A closed pipe is the reader's choice.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}

@@ -1,0 +1,73 @@
+//! The checks can fail: each mutant of the reference store is noticed by a check of the clause that owns it.
+
+use chronik_conformance::log_store::{self, Backend, Scale};
+use chronik_conformance::reference::{MemOptions, MemStore, Mutant};
+use chronik_conformance::runner::{Args, Status, run_one};
+use chronik_core::error::Damage;
+use chronik_core::{Env, FileSystem, LogError, LogStore};
+use std::path::Path;
+use std::sync::Arc;
+
+struct Mutated(Mutant);
+
+impl Backend for Mutated {
+    fn name(&self) -> &str {
+        "mutant"
+    }
+
+    fn open(
+        &self,
+        fs: Arc<dyn FileSystem>,
+        dir: &Path,
+        env: Env,
+        _scale: Scale,
+    ) -> Result<Arc<dyn LogStore>, LogError> {
+        let options = MemOptions {
+            mutant: Some(self.0),
+            ..MemOptions::default()
+        };
+        Ok(Arc::new(MemStore::open(&*fs, dir, env, options)?))
+    }
+
+    fn max_payload_bytes(&self, _scale: Scale) -> u64 {
+        MemOptions::default().max_payload_bytes
+    }
+
+    fn verify(&self, fs: Arc<dyn FileSystem>, dir: &Path) -> Option<Result<Vec<Damage>, String>> {
+        Some(MemStore::verify(&*fs, dir).map_err(|error| error.to_string()))
+    }
+}
+
+/// The evidence with which checks of `clause` refuse the mutant.
+fn refusals(mutant: Mutant, clause: &str) -> Vec<String> {
+    let args = Args::default();
+    log_store::trials(&Arc::new(Mutated(mutant)), 1)
+        .iter()
+        .filter(|trial| trial.clause == clause)
+        .filter_map(|trial| match run_one(trial, &args).status {
+            Status::Failed(failure) => Some(format!("{}: {failure}", trial.name)),
+            Status::Passed | Status::Skipped(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn every_mutant_is_killed_by_the_clause_that_owns_it() {
+    let mut survivors = Vec::new();
+    for (mutant, clause) in Mutant::ALL {
+        let refusals = refusals(*mutant, clause);
+        println!("{clause} {mutant:?}");
+        refusals.iter().for_each(|refusal| println!("    {refusal}"));
+        if refusals.is_empty() {
+            survivors.push(format!("{mutant:?} survives {clause}"));
+        }
+        let vacuous = refusals
+            .iter()
+            .all(|refusal| refusal.contains("vacuous") || refusal.contains("panicked"));
+        assert!(
+            refusals.is_empty() || !vacuous,
+            "{mutant:?} dies of something else: {refusals:?}"
+        );
+    }
+    assert!(survivors.is_empty(), "{survivors:#?}");
+}
