@@ -56,6 +56,8 @@ def one_set(broker, rng, number, rounds):
     for round_ in range(rounds):
         before = sum(len(load.acked) for load in loads)
         limit = time.monotonic() + 60
+        for load in loads:
+            load.resume()
         while sum(len(load.acked) for load in loads) < before + 50:
             assert time.monotonic() < limit, f"no progress in round {round_} of set {number}"
             time.sleep(0.005)
@@ -64,6 +66,8 @@ def one_set(broker, rng, number, rounds):
         except BrokerError as error:
             raise AssertionError(f"round {round_} of set {number}: {error}") from error
         slowest = max(slowest, broker.started_in_ms)
+        for load in loads:
+            load.pause()
         check(broker, shadows, Shadow.catch_up)
         if round_ % 10 == 9:
             print(f"set {number} round {round_} {how}: {sum(len(s.seen) for s in shadows)} records, "

@@ -2,14 +2,17 @@
 
 import hashlib
 import threading
+import time
 
 from confluent_kafka import KafkaError, Producer
 
 POOL = hashlib.shake_256(b"chronik load").digest(1 << 16)
 MAX_QUEUED = 600
+# Records a second and producer: enough to be in the middle of something always, little enough to read all of it back.
+RATE = 6000
 
 
-def payload(number, spread=3000):
+def payload(number, spread=1500):
     """The value of a record, computable from its number alone."""
     mixed = (number * 0x9E3779B97F4A7C15) & ((1 << 64) - 1)
     size, at = mixed % spread, (mixed >> 24) % (len(POOL) - spread)
@@ -29,7 +32,8 @@ class Load:
         self.sent = 0
         self.queued = 0
         self.stopping = threading.Event()
-        self.paused = threading.Event()
+        self.going = threading.Event()
+        self.quota = (0, 0.0)
         self.lock = threading.Lock()
         self.producer = Producer({
             "bootstrap.servers": broker.bootstrap, "enable.idempotence": idempotent, "acks": "all",
@@ -63,14 +67,25 @@ class Load:
 
     def run(self):
         while not self.stopping.is_set():
-            if self.queued >= MAX_QUEUED or self.paused.is_set():
-                self.producer.poll(0.02)
+            if self.queued >= MAX_QUEUED or not self.going.is_set() or self.sent >= self.allowed():
+                self.producer.poll(0.002)
                 continue
             number, self.sent = self.sent, self.sent + 1
             self.queued += 1
             self.producer.produce(self.topic, payload(number), partition=number % self.partitions,
                                   on_delivery=self.on_delivery(number))
             self.producer.poll(0)
+
+    def allowed(self):
+        base, since = self.quota
+        return base + RATE * (time.monotonic() - since)
+
+    def resume(self):
+        self.quota = self.sent + 100, time.monotonic()
+        self.going.set()
+
+    def pause(self):
+        self.going.clear()
 
     def snapshot(self):
         with self.lock:
