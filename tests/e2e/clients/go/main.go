@@ -48,7 +48,9 @@ func produce(c command, emit func(any)) error {
 		kgo.SeedBrokers(c.Bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs[c.Codec]), kgo.ProducerLinger(5 * time.Millisecond),
 	}
-	if !c.Idempotent {
+	if c.Idempotent {
+		opts = append(opts, kgo.ProducerBatchMaxBytes(16<<10))
+	} else {
 		opts = append(opts, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
 	}
 	client, err := kgo.NewClient(opts...)

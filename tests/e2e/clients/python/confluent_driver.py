@@ -14,6 +14,7 @@ def produce(c):
         "max.in.flight": 5 if c.get("idempotent") else 1,
         "acks": "all",
         "linger.ms": 5,
+        "batch.num.messages": 50 if c.get("idempotent") else 10000,
         "message.timeout.ms": 120000,
     })
     failures = []
