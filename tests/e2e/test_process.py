@@ -157,3 +157,29 @@ def test_a_thousand_idle_connections(own_broker, topic, count):
     while own_broker.open_files() > files + 20:
         assert time.monotonic() < limit, "closed connections are kept"
         time.sleep(0.05)
+
+
+@ours
+def test_verify_names_the_file_with_a_flipped_bit(own_broker, topic):
+    create_topic(own_broker, topic)
+    with LogClient(own_broker.port) as log:
+        for i in range(20):
+            log.append(topic, simple([b"%d" % i * 1000]))
+    assert own_broker.terminate() == 0
+
+    def verify():
+        return subprocess.run(
+            [SERVER, "verify", "--data-dir", own_broker.data], capture_output=True, text=True, timeout=60
+        )
+
+    whole = verify()
+    assert whole.returncode == 0, whole
+    segments = sorted(own_broker.data.glob("groups/*/*.seg"), key=lambda path: path.stat().st_size)
+    with open(segments[-1], "r+b") as file:
+        file.seek(3000)
+        byte = file.read(1)[0]
+        file.seek(3000)
+        file.write(bytes([byte ^ 1]))
+    damaged = verify()
+    assert damaged.returncode == 1, damaged
+    assert segments[-1].name in damaged.stdout

@@ -1,6 +1,7 @@
 //! A partition of `__consumer_offsets` as the log of a group coordinator.
 
 use crate::group::{AppendError, LogRole, StateLog, StateLogError};
+use crate::kafka::wire::ErrorCode;
 use crate::partition::{Acks, FetchQuery, Isolation, Partition, PartitionError, View};
 use bytes::{Bytes, BytesMut};
 use chronik_core::{BoxFuture, Env, Offset, Watch};
@@ -50,6 +51,9 @@ fn append_error(error: PartitionError) -> AppendError {
         | PartitionError::FencedLeaderEpoch
         | PartitionError::UnknownLeaderEpoch => AppendError::NotLeader,
         PartitionError::RecordListTooLarge => AppendError::TooLarge,
+        PartitionError::Record(error) if error.code() == ErrorCode::MESSAGE_TOO_LARGE.0 => {
+            AppendError::TooLarge
+        }
         error => {
             log::error!("event=offsets_append_failed error=\"{error}\"");
             AppendError::Unavailable

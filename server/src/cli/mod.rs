@@ -5,6 +5,7 @@ mod logging;
 mod output;
 mod settings;
 mod start;
+mod verify;
 
 use std::ffi::OsString;
 
@@ -43,6 +44,8 @@ enum Command {
     Start(Settings),
     /// Checks and explains the configuration.
     Config(config::Command),
+    /// Reads a data directory and names every damaged byte range; exits with 1 if there is one.
+    Verify(verify::Command),
     /// Prints the version.
     Version,
 }
@@ -52,6 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match Command::from_iter_safe(arguments) {
         Ok(Command::Start(settings)) => start::run(&settings),
         Ok(Command::Config(command)) => config::run(&command),
+        Ok(Command::Verify(command)) => verify::run(&command),
         Ok(Command::Version) => output::print(&format!("chronik-server {}\n", env!("CARGO_PKG_VERSION"))),
         Err(error) => match error.kind {
             ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => {

@@ -5,7 +5,9 @@ use chronik_consensus::StandaloneEngine;
 use chronik_consensus::standalone::StandaloneOptions;
 use chronik_core::{Consensus, Env, LogError, LogStore};
 use chronik_storage_mmap::{DiskThreads, MmapStore, RealFs, StoreOptions};
+use std::fmt::Write;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The environment of the process: the runtime's clocks and tasks, and disk threads.
@@ -43,4 +45,26 @@ pub fn consensus(config: &Config) -> Arc<dyn Consensus> {
     match config.consensus.backend {
         ConsensusBackend::Standalone => Arc::new(StandaloneEngine::new(StandaloneOptions::default())),
     }
+}
+
+/// Reads a data directory of the mmap store: the report as text, and whether nothing is damaged.
+///
+/// # Errors
+/// The directory cannot be read, or a process uses it.
+pub fn verify(dir: &Path) -> Result<(String, bool), LogError> {
+    let report = chronik_storage_mmap::verify(&RealFs, dir)?;
+    let mut text = String::new();
+    for damage in &report.damages {
+        let _ = writeln!(text, "damaged: {damage}");
+    }
+    if let Some(torn) = &report.torn {
+        let _ = writeln!(text, "torn by a crash, cut when the directory is opened: {torn}");
+    }
+    let (files, bytes, entries) = (report.files, report.bytes, report.entries);
+    let damages = report.damages.len();
+    let _ = writeln!(
+        text,
+        "{files} files, {bytes} bytes, {entries} entries, {damages} damaged ranges"
+    );
+    Ok((text, damages == 0))
 }
