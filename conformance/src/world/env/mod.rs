@@ -210,8 +210,10 @@ impl SimEnv {
                 let _ = sender.send(call());
             });
             let mut idle_since = None;
+            // A call that waits for nothing ends before anything steps: what it leaves undone is then seen.
+            let mut patience = Duration::from_millis(20);
             loop {
-                match receiver.recv_timeout(Duration::from_micros(20)) {
+                match receiver.recv_timeout(std::mem::replace(&mut patience, Duration::from_micros(20))) {
                     Ok(answer) => return answer,
                     Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
                         Err(panic) => std::panic::resume_unwind(panic),
