@@ -54,6 +54,26 @@ pub(super) fn check(findings: &mut Findings<'_>, id: GroupId, image: &GroupImage
     Ok(())
 }
 
+/// The header of a segment of this group; none where it is damaged, which is noted.
+fn header_of(
+    findings: &mut Findings<'_>,
+    id: GroupId,
+    path: &Path,
+    file: &dyn File,
+) -> Result<Option<SegmentFile>, FsError> {
+    let reason = match read_header(file, path) {
+        Ok(of) if of.header.group == id => return Ok(Some(of)),
+        Ok(_) => "the segment of another group".to_owned(),
+        Err(OpenError::Version(version)) => format!("the segment has version {version}"),
+        Err(OpenError::Cursor(error)) => {
+            note(findings, path, id, error)?;
+            return Ok(None);
+        }
+    };
+    findings.damaged(path, 0..SEGMENT_HEADER_BYTES, Some(id), reason);
+    Ok(None)
+}
+
 /// Checks one segment; returns the index and the offset after it, where they are known.
 fn check_segment(
     findings: &mut Findings<'_>,
@@ -64,26 +84,8 @@ fn check_segment(
 ) -> Result<Option<(LogIndex, Offset)>, FsError> {
     let file = findings.fs.open(path, OpenMode::Read)?;
     let file_bytes = file.size()?;
-    let of = match read_header(&*file, path) {
-        Ok(of) if of.header.group == id => of,
-        Ok(_) => {
-            findings.damaged(
-                path,
-                0..SEGMENT_HEADER_BYTES,
-                Some(id),
-                "the segment of another group",
-            );
-            return Ok(None);
-        }
-        Err(OpenError::Version(version)) => {
-            let reason = format!("the segment has version {version}");
-            findings.damaged(path, 0..SEGMENT_HEADER_BYTES, Some(id), reason);
-            return Ok(None);
-        }
-        Err(OpenError::Cursor(error)) => {
-            note(findings, path, id, error)?;
-            return Ok(None);
-        }
+    let Some(of) = header_of(findings, id, path, &*file)? else {
+        return Ok(None);
     };
     let source = Source::File(Arc::clone(&file));
     let stored = &image.stored;
