@@ -64,7 +64,7 @@ impl GroupModel {
             .iter()
             .skip(skip)
             .filter(|entry| entry.kind == EntryKind::Data)
-            .take_while(|entry| entry.base_offset < offsets.end);
+            .take_while(|entry| entry.base_offset < offsets.end && !offsets.is_empty());
         Ok(bounded(run, max_bytes))
     }
 

@@ -1,0 +1,69 @@
+//! Judges the store by the log store contract:
+//! `cargo run --release -p chronik-storage-mmap --example judge -- [FILTER] [--seed S]`.
+//!
+//! Not part of the tests yet: some clauses are red, and this is how to see which and why.
+
+use chronik_conformance::log_store::{self, Backend, Scale};
+use chronik_core::error::Damage;
+use chronik_core::{Env, FileSystem, LogError, LogStore};
+use chronik_storage_mmap::{MmapStore, StoreOptions};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+struct Mmap;
+
+/// Limits so low that a few KiB cross every one of them.
+fn options(dir: &Path, scale: Scale) -> StoreOptions {
+    let mut options = StoreOptions::new(dir);
+    let unit = match scale {
+        Scale::Small => 1 << 10,
+        Scale::Medium => 32 << 10,
+    };
+    options.journal_file_bytes = 32 * unit;
+    options.journal_files_max = 4;
+    options.payload_bytes_max = 8 * unit;
+    options.flush_bytes_max = 8 * unit;
+    options.tail_bytes_max = 4 * unit;
+    options.copy_bytes = 2 * unit;
+    options.sync_bytes = 4 * unit;
+    options.open_files_max = 2;
+    options.maps_max = 2;
+    options.pool_bytes_max = 16 * unit;
+    options.shrink_step_bytes = 4 * unit;
+    options.free_bytes_min = 0;
+    options
+}
+
+impl Backend for Mmap {
+    fn name(&self) -> &str {
+        "storage-mmap"
+    }
+
+    fn open(
+        &self,
+        fs: Arc<dyn FileSystem>,
+        dir: &Path,
+        env: Env,
+        scale: Scale,
+    ) -> Result<Arc<dyn LogStore>, LogError> {
+        Ok(Arc::new(MmapStore::open(options(dir, scale), fs, env)?))
+    }
+
+    fn verify(&self, fs: Arc<dyn FileSystem>, dir: &Path) -> Option<Result<Vec<Damage>, String>> {
+        let report = chronik_storage_mmap::verify(&*fs, dir);
+        Some(
+            report
+                .map(|report| report.damages)
+                .map_err(|error| error.to_string()),
+        )
+    }
+
+    fn max_payload_bytes(&self, scale: Scale) -> u64 {
+        options(Path::new("/"), scale).payload_bytes_max
+    }
+}
+
+fn main() -> ExitCode {
+    log_store::main(Mmap)
+}
