@@ -174,12 +174,12 @@ def test_verify_names_the_file_with_a_flipped_bit(own_broker, topic):
 
     whole = verify()
     assert whole.returncode == 0, whole
-    segments = sorted(own_broker.data.glob("groups/*/*.seg"), key=lambda path: path.stat().st_size)
-    with open(segments[-1], "r+b") as file:
+    journal = sorted(own_broker.data.glob("journal/*.jnl"))[0]
+    with open(journal, "r+b") as file:
         file.seek(3000)
         byte = file.read(1)[0]
         file.seek(3000)
         file.write(bytes([byte ^ 1]))
     damaged = verify()
     assert damaged.returncode == 1, damaged
-    assert segments[-1].name in damaged.stdout
+    assert journal.name in damaged.stdout
