@@ -28,7 +28,7 @@ pub(super) fn map(file: &File, len: usize) -> io::Result<Bytes> {
     // become shorter. Only sealed segments are mapped; the store writes, cuts and reuses a segment file only after
     // its last `Bytes` is gone (`Pool`), truncation into a sealed segment makes a new file, and the lock on the data
     // directory keeps other processes out. The simulated disk of the conformance suite notes every breach of this
-    // (`SimDisk::violations`), and `reads_keep_their_bytes_through_truncation_purge_and_reuse` would break.
+    // (`SimDisk::violations`); `random_histories_survive_power_cuts` fails on the first.
     let map = unsafe { options.map(file) }?;
     Ok(Bytes::from_owner(Region { map }))
 }
