@@ -24,6 +24,29 @@ pub enum Lane {
     Bulk,
 }
 
+/// Which part of a node a message is for. It is the first byte of every message and of every call, so that one
+/// session serves all parts; a byte without a meaning here is dropped and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Channel {
+    /// The consensus engine.
+    Consensus = 1,
+    /// The node itself: first contact, forwarded administration, introspection.
+    Node = 2,
+}
+
+impl Channel {
+    /// The channel with the number `value`, or `None` for a number that no channel has.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Consensus),
+            2 => Some(Self::Node),
+            _ => None,
+        }
+    }
+}
+
 /// Who a node says it is when a session starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
