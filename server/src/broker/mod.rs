@@ -2,6 +2,7 @@
 
 mod deleted_topics;
 mod hosting;
+pub mod leaders;
 pub mod offsets_log;
 pub mod partitions;
 mod service;
@@ -11,13 +12,12 @@ mod upkeep;
 
 pub use service::BrokerService;
 
-use crate::cluster::ids::broker_id;
 use crate::cluster::{ClusterImage, ControlContext, Controller};
 use crate::config::Config;
 use crate::group::GroupCoordinator;
 use crate::kafka::fetch::session::Sessions;
 use crate::kafka::wire::ErrorCode;
-use crate::partition::{Partition, PartitionError};
+use crate::partition::Partition;
 use chronik_core::{Env, Watch};
 use partitions::PartitionTable;
 use std::sync::Arc;
@@ -119,30 +119,6 @@ impl Broker {
             .topic(topic)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         self.partitions().of_topic(topic, index)
-    }
-
-    /// The code of a partition's error, and the leader's id and epoch where the client should go there (KIP-951).
-    /// What is the server's own fault is logged.
-    #[must_use]
-    pub fn failure(&self, partition: &Partition, error: &PartitionError) -> (ErrorCode, (i32, i32)) {
-        if matches!(error, PartitionError::Storage(_) | PartitionError::Unreadable(_)) {
-            log::error!(
-                "event=partition_failed partition={} error=\"{error}\"",
-                partition.name()
-            );
-        }
-        let leader = match error {
-            PartitionError::NotLeader { leader: Some(leader) } => {
-                let voters = partition.group().status().membership.voters;
-                voters
-                    .into_iter()
-                    .find(|member| member.replica == *leader)
-                    .map(|member| member.node)
-            }
-            _ => None,
-        };
-        let known = |node| (broker_id(node), partition.view().leader_epoch);
-        (error.code(), leader.map_or((-1, -1), known))
     }
 
     /// The size of the file system that holds the data directory and what is free of it; -1 where that is not known.

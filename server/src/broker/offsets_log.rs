@@ -2,9 +2,9 @@
 
 use crate::group::{AppendError, LogRole, StateLog, StateLogError};
 use crate::kafka::wire::ErrorCode;
-use crate::partition::{Acks, FetchQuery, Isolation, Partition, PartitionError, View};
+use crate::partition::{FetchQuery, Isolation, Partition, PartitionError, View};
 use bytes::{Bytes, BytesMut};
-use chronik_core::{BoxFuture, Env, Offset, Watch};
+use chronik_core::{BoxFuture, Env, Offset, Term, Watch};
 use std::sync::Arc;
 
 /// The log of one shard of the coordinator.
@@ -67,14 +67,10 @@ impl StateLog for OffsetsLog {
     }
 
     fn append(&self, epoch: u64, batch: BytesMut) -> BoxFuture<'static, Result<Offset, AppendError>> {
-        let leads = role_of(&self.partition.view()) == LogRole::Leader { epoch };
-        let placed = if leads {
-            self.partition
-                .produce(batch, Acks::All, true)
-                .map_err(append_error)
-        } else {
-            Err(AppendError::NotLeader)
-        };
+        let placed = self
+            .partition
+            .produce_in_epoch(Term(epoch), batch)
+            .map_err(append_error);
         Box::pin(async move {
             let outcome = placed?.outcome().await.map_err(append_error)?;
             Ok(Offset(outcome.base_offset))
@@ -97,6 +93,7 @@ impl StateLog for OffsetsLog {
             isolation: Isolation::ReadUncommitted,
             leader_epoch: None,
             last_fetched_epoch: None,
+            follower_read: false,
         };
         Box::pin(async move {
             let fetched = self.partition.fetch(query).await;

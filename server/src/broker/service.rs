@@ -106,7 +106,7 @@ async fn answer(broker: &Arc<Broker>, client: &Client, header: &RequestHeader, r
     );
     match request {
         Request::ApiVersions(request) => api_versions(&request, version).into(),
-        Request::Fetch(request) => fetch::handle(broker, request).await.into(),
+        Request::Fetch(request) => fetch::handle(broker, version, request).await.into(),
         Request::ListOffsets(request) => handlers::list_offsets::handle(broker, version, request)
             .await
             .into(),

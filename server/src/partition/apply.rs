@@ -4,14 +4,15 @@
 //! purged with the state as of that place, and every so many bytes in between, so that a restart replays little.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use chronik_core::consensus::{Maintenance, Progress, Role};
-use chronik_core::{Entry, LogIndex, ReplicaId};
+use chronik_core::{Entry, LogError, LogIndex, ReplicaId};
 
 use super::error::PartitionError;
 use super::notify::Ended;
-use super::open::Partition;
+use super::open::{Partition, starting_state};
 use super::stamp::leader_epoch;
 use super::state::Effects;
 
@@ -94,13 +95,18 @@ impl Applier {
     /// Applies every entry up to `commit`.
     async fn catch_up(&mut self, commit: LogIndex) -> Result<(), PartitionError> {
         loop {
+            self.skip_to_checkpoint(commit)?;
             let applied = self.partition.ledger().state.applied.index;
             let until = self.next_stop(applied, commit);
             if applied >= until {
                 return Ok(());
             }
             let range = applied.next()..until.next();
-            let entries = self.partition.reader.entries(range, CHUNK_BYTES)?.get().await?;
+            let entries = match self.partition.entries(range, CHUNK_BYTES).await {
+                // The engine replaced the log by a checkpoint meanwhile.
+                Err(LogError::Compacted { .. }) if self.partition.log_starts_after(applied) => continue,
+                other => other?,
+            };
             if entries.is_empty() {
                 return Err(PartitionError::Unreadable(
                     "the log ends before its commit index".into(),
@@ -108,6 +114,31 @@ impl Applier {
             }
             self.apply(&entries)?;
         }
+    }
+
+    /// Where the log starts after what was applied, a leader has brought this replica up by a checkpoint: the state is
+    /// that of the checkpoint from now on (CS-SNP-02: the applied index never moves back).
+    fn skip_to_checkpoint(&mut self, commit: LogIndex) -> Result<(), PartitionError> {
+        let applied = self.partition.ledger().state.applied.index;
+        if !self.partition.log_starts_after(applied) {
+            return Ok(());
+        }
+        let state = starting_state(&*self.partition.reader, commit)?;
+        log::info!(
+            "event=checkpoint_installed partition={} applied={applied} checkpoint={}",
+            self.partition.name,
+            state.applied
+        );
+        self.checkpointed = state.applied.index;
+        self.since_checkpoint = 0;
+        self.since_segment_end = u64::MAX;
+        let mut ledger = self.partition.ledger();
+        assert!(
+            state.next_offset >= ledger.state.next_offset,
+            "a checkpoint of committed entries continues them"
+        );
+        ledger.state = state;
+        Ok(())
     }
 
     /// How far to apply in one go: to `commit`, or to the end of a segment before it. Where the state stands at the end
@@ -194,6 +225,14 @@ impl Applier {
 }
 
 impl Partition {
+    async fn entries(&self, range: Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, LogError> {
+        self.reader.entries(range, max_bytes)?.get().await
+    }
+
+    fn log_starts_after(&self, applied: LogIndex) -> bool {
+        self.reader.state().purged.index > applied
+    }
+
     /// Shows what was applied to those who wait.
     fn publish_state(&self) {
         let (applied, next_offset, log_start) = {

@@ -28,6 +28,8 @@ pub enum PartitionError {
     UnknownLeaderEpoch,
     /// The offset is not in the log.
     OffsetOutOfRange,
+    /// The offset is not in this follower's log yet: the leader may have it.
+    OffsetNotAvailable,
     /// The batch was refused as it is.
     Record(RecordError),
     /// The batch does not continue the producer's sequence (KIP-98).
@@ -65,6 +67,7 @@ impl PartitionError {
             Self::FencedLeaderEpoch => ErrorCode::FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => ErrorCode::UNKNOWN_LEADER_EPOCH,
             Self::OffsetOutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
+            Self::OffsetNotAvailable => ErrorCode::OFFSET_NOT_AVAILABLE,
             Self::Record(error) => ErrorCode(error.code()),
             Self::OutOfOrderSequence => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
             Self::InvalidProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
@@ -124,6 +127,7 @@ impl fmt::Display for PartitionError {
                 f.write_str("the leader epoch of the request is newer than the leader's")
             }
             Self::OffsetOutOfRange => f.write_str("the offset is not in the log"),
+            Self::OffsetNotAvailable => f.write_str("the offset is not in this follower's log yet"),
             Self::Record(error) => error.fmt(f),
             Self::OutOfOrderSequence => f.write_str("the batch does not continue the producer's sequence"),
             Self::InvalidProducerEpoch => f.write_str("a newer epoch of the producer has written"),

@@ -35,6 +35,8 @@ pub struct FetchQuery {
     pub leader_epoch: Option<i32>,
     /// The epoch of the last batch that the consumer has, if it sent one (KIP-595).
     pub last_fetched_epoch: Option<i32>,
+    /// Whether a follower may answer (KIP-392); otherwise only the leader does.
+    pub follower_read: bool,
 }
 
 /// The answer.
@@ -70,9 +72,10 @@ impl Partition {
     ///
     /// # Errors
     /// `OffsetOutOfRange` below the log start and above the end of the log; an offset between the high watermark and
-    /// the end of the log is not one: there is only nothing to read yet.
+    /// the end of the log is not one: there is only nothing to read yet. On a follower `OffsetNotAvailable` above the
+    /// end of its log, because the leader's may be longer.
     pub async fn fetch(&self, query: FetchQuery) -> Result<Fetched, PartitionError> {
-        let view = self.serving_view(query.leader_epoch)?;
+        let view = self.readable_view(query.leader_epoch, query.follower_read)?;
         let mut fetched = Fetched {
             records: Vec::new(),
             size_bytes: 0,
@@ -87,8 +90,15 @@ impl Partition {
                 return Ok(fetched);
             }
         }
-        if query.offset < view.log_start.0 || query.offset > self.log_end() {
+        if query.offset < view.log_start.0 {
             return Err(PartitionError::OffsetOutOfRange);
+        }
+        if query.offset > self.log_end() {
+            return Err(if view.serving {
+                PartitionError::OffsetOutOfRange
+            } else {
+                PartitionError::OffsetNotAvailable
+            });
         }
         let end = query.end(&view);
         if query.offset >= end.0 || (query.max_bytes == 0 && !query.min_one_batch) {

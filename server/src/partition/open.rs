@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chronik_core::consensus::{Consensus, GroupSpec, Maintenance, Member, Membership, Progress, Role};
-use chronik_core::{ConsensusGroup, Env, GroupId, LogReader, LogStore, Watch};
+use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, Watch};
 
 use super::apply::Applier;
 use super::config::PartitionConfig;
@@ -117,7 +117,7 @@ impl Partition {
         env: Env,
         config: PartitionConfig,
     ) -> Result<Self, PartitionError> {
-        let state = starting_state(&*reader, &progress)?;
+        let state = starting_state(&*reader, progress.get().commit)?;
         let view = View {
             applied: state.applied.index,
             high_watermark: state.next_offset,
@@ -248,6 +248,25 @@ impl Partition {
         }
     }
 
+    /// The view, if this replica may answer a fetch: the leader, and with `follower_read` a follower that knows its
+    /// leader (KIP-392). The leader epoch is checked in either case.
+    pub(super) fn readable_view(
+        &self,
+        client_epoch: Option<i32>,
+        follower_read: bool,
+    ) -> Result<View, PartitionError> {
+        match self.serving_view(client_epoch) {
+            Err(PartitionError::NotLeader { leader: Some(_) }) if follower_read => {
+                let view = self.notifier.view();
+                let follows = view.ended.is_none() && !self.is_leading() && view.leader.is_some();
+                follows
+                    .then_some(view)
+                    .ok_or(PartitionError::NotLeader { leader: view.leader })
+            }
+            other => other,
+        }
+    }
+
     /// Whether the engine still leads, for the answer to an unknown outcome.
     pub(super) fn is_leading(&self) -> bool {
         self.progress.with(|progress| progress.role == Role::Leader)
@@ -264,12 +283,12 @@ impl fmt::Debug for Partition {
 }
 
 /// The newest checkpoint at or below the commit index, or the state before the first entry.
-fn starting_state(
+pub(super) fn starting_state(
     reader: &dyn LogReader,
-    progress: &Watch<Progress>,
+    commit: LogIndex,
 ) -> Result<PartitionState, PartitionError> {
     let log = reader.state();
-    let commit = progress.get().commit.max(log.purged.index);
+    let commit = commit.max(log.purged.index);
     let unreadable = |what: &str| PartitionError::Unreadable(what.into());
     let state = match reader.checkpoint(commit)? {
         Some(checkpoint) => PartitionState::from_checkpoint(&checkpoint)

@@ -45,6 +45,28 @@ impl Partition {
     /// Nothing entered the log.
     pub fn produce(
         self: &Arc<Self>,
+        batch: BytesMut,
+        acks: Acks,
+        zstd_allowed: bool,
+    ) -> Result<InProgress, PartitionError> {
+        self.produce_within(None, batch, acks, zstd_allowed)
+    }
+
+    /// As [`Partition::produce`], for one of the broker's own writers, whose state is that of one leader epoch.
+    ///
+    /// # Errors
+    /// `NotLeader` where this replica does not lead in that epoch (any more); nothing entered the log.
+    pub fn produce_in_epoch(
+        self: &Arc<Self>,
+        epoch: Term,
+        batch: BytesMut,
+    ) -> Result<InProgress, PartitionError> {
+        self.produce_within(Some(epoch), batch, Acks::All, true)
+    }
+
+    fn produce_within(
+        self: &Arc<Self>,
+        epoch: Option<Term>,
         mut batch: BytesMut,
         acks: Acks,
         zstd_allowed: bool,
@@ -63,7 +85,7 @@ impl Partition {
             record_count: validated.record_count.unsigned_abs(),
             max_timestamp_ms: validated.max_timestamp_ms,
         };
-        let verdict = self.decide(proposal, &validated, acks, now_ms)?;
+        let verdict = self.decide(epoch, proposal, &validated, acks, now_ms)?;
         Ok(match verdict {
             Verdict::Committed(batch) => self.already_committed(&batch, &config),
             Verdict::Shared(progress) => {
@@ -77,6 +99,7 @@ impl Partition {
     /// Decides and proposes in one step under the ledger, so that the order of decisions is the order in the log.
     fn decide(
         self: &Arc<Self>,
+        epoch: Option<Term>,
         proposal: Proposal,
         validated: &Validated,
         acks: Acks,
@@ -84,6 +107,9 @@ impl Partition {
     ) -> Result<Verdict, PartitionError> {
         let mut ledger = self.ledger();
         let term = self.serving_term(&ledger)?;
+        if epoch.is_some_and(|epoch| epoch != term) {
+            return Err(PartitionError::NotLeader { leader: None });
+        }
         ledger.in_flight.enter(term);
         let propose = || {
             self.group

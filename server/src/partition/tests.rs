@@ -15,6 +15,7 @@ use super::*;
 use crate::kafka::record::{BatchBuilder, BatchView, Codec, Records, compression::DecompressLimits};
 
 mod engine;
+mod follower;
 mod log;
 mod path;
 mod producers;
@@ -135,6 +136,7 @@ fn from(offset: i64) -> FetchQuery {
         isolation: Isolation::ReadUncommitted,
         leader_epoch: None,
         last_fetched_epoch: None,
+        follower_read: false,
     }
 }
 

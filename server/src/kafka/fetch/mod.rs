@@ -6,20 +6,28 @@
 pub mod session;
 
 use crate::broker::Broker;
+use crate::broker::leaders::LeaderHint;
+use crate::cluster::ids::broker_id;
 use crate::cluster::{ClusterImage, TopicId};
 use crate::kafka::api::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
 };
 use crate::kafka::handlers::{isolation, known_epoch};
-use crate::kafka::wire::{ErrorCode, RecordSlices};
+use crate::kafka::wire::{ErrorCode, KafkaString, RecordSlices};
 use crate::partition::{EpochEnd, FetchQuery, Fetched, Isolation, Partition, Signal, Subscription};
 use futures_lite::FutureExt;
 use session::{Plan, TopicRef, Wanted};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The first version whose consumers may read from a follower (KIP-392).
+const FOLLOWER_READ_SINCE: i16 = 11;
+/// What a consumer has for the id of a replica.
+const CONSUMER: i32 = -1;
+
 /// Answers a fetch request.
-pub async fn handle(broker: &Broker, request: FetchRequest) -> FetchResponse {
+pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> FetchResponse {
     let plan = match broker.sessions().plan(&request) {
         Ok(plan) => plan,
         Err(error_code) => {
@@ -29,7 +37,7 @@ pub async fn handle(broker: &Broker, request: FetchRequest) -> FetchResponse {
             };
         }
     };
-    let mut answer = Answer::new(broker, &request, &plan);
+    let mut answer = Answer::new(broker, version, &request, &plan);
     answer.read_all().await;
     if !answer.is_enough() && request.max_wait_ms > 0 {
         let wait = Duration::from_millis(u64::from(request.max_wait_ms.unsigned_abs()));
@@ -39,9 +47,27 @@ pub async fn handle(broker: &Broker, request: FetchRequest) -> FetchResponse {
     let session_id = broker.sessions().settle(&plan, &mut read);
     FetchResponse {
         session_id,
+        node_endpoints: endpoints(broker, &read),
         responses: by_topic(read),
         ..FetchResponse::default()
     }
+}
+
+/// The addresses of the leaders that the answer names (KIP-951).
+fn endpoints(broker: &Broker, read: &[(TopicRef, PartitionData)]) -> Vec<NodeEndpoint> {
+    let hints = read.iter().map(|(_, data)| LeaderHint {
+        leader_id: data.current_leader.leader_id,
+        leader_epoch: data.current_leader.leader_epoch,
+    });
+    let nodes = broker.hinted_nodes(hints).into_iter();
+    nodes
+        .map(|node| NodeEndpoint {
+            node_id: broker_id(node.node()),
+            host: KafkaString::from(&*node.host),
+            port: i32::from(node.port),
+            rack: node.rack.as_deref().map(KafkaString::from),
+        })
+        .collect()
 }
 
 /// Puts the partitions of one topic together, in the order in which topics first appear.
@@ -70,7 +96,7 @@ fn by_topic(read: Vec<(TopicRef, PartitionData)>) -> Vec<FetchableTopicResponse>
 #[derive(Debug)]
 struct Part<'a> {
     wanted: &'a Wanted,
-    partition: Result<Arc<Partition>, ErrorCode>,
+    partition: Result<Arc<Partition>, (ErrorCode, LeaderHint)>,
     data: PartitionData,
     bytes: usize,
 }
@@ -80,6 +106,8 @@ struct Answer<'a> {
     broker: &'a Broker,
     parts: Vec<Part<'a>>,
     isolation: Isolation,
+    /// Whether followers may answer, and where the consumer is.
+    follower_read: Option<&'a str>,
     min_bytes: usize,
     max_bytes: usize,
     bytes: usize,
@@ -87,7 +115,9 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn new(broker: &'a Broker, request: &FetchRequest, plan: &'a Plan) -> Self {
+    fn new(broker: &'a Broker, version: i16, request: &'a FetchRequest, plan: &'a Plan) -> Self {
+        let replica = request.replica_id.max(request.replica_state.replica_id);
+        let follower_read = version >= FOLLOWER_READ_SINCE && replica == CONSUMER;
         let image = broker.image();
         let parts = plan.wanted.iter().map(|wanted| Part {
             wanted,
@@ -99,6 +129,7 @@ impl<'a> Answer<'a> {
             broker,
             parts: parts.collect(),
             isolation: isolation(request.isolation_level),
+            follower_read: follower_read.then_some(&*request.rack_id),
             min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
             max_bytes: usize::try_from(request.max_bytes)
                 .unwrap_or(0)
@@ -121,7 +152,7 @@ impl<'a> Answer<'a> {
     /// Reads one partition (again). The first that has data gives a whole batch, however large; the others share
     /// what is left.
     async fn read(&mut self, place: usize) {
-        let Some(part) = self.parts.get_mut(place) else {
+        let Some(part) = self.parts.get(place) else {
             return;
         };
         let others = self.bytes - part.bytes;
@@ -134,17 +165,24 @@ impl<'a> Answer<'a> {
             isolation: self.isolation,
             leader_epoch: known_epoch(want.current_leader_epoch),
             last_fetched_epoch: known_epoch(want.last_fetched_epoch),
+            follower_read: self.follower_read.is_some(),
         };
         let fetched = match &part.partition {
             Ok(partition) => partition
                 .fetch(query)
                 .await
                 .map_err(|error| self.broker.failure(partition, &error)),
-            Err(code) => Err((*code, (-1, -1))),
+            Err(refused) => Err(*refused),
         };
         let data = match fetched {
-            Ok(fetched) => data(fetched),
-            Err((error_code, (leader_id, leader_epoch))) => PartitionData {
+            Ok(fetched) => self.near(part, data(fetched)),
+            Err((
+                error_code,
+                LeaderHint {
+                    leader_id,
+                    leader_epoch,
+                },
+            )) => PartitionData {
                 error_code,
                 current_leader: LeaderIdAndEpoch {
                     leader_id,
@@ -155,13 +193,33 @@ impl<'a> Answer<'a> {
             },
         };
         // A diverging client has to truncate at once; that does not wait for data either.
-        self.failed |= data.error_code != ErrorCode::NONE || data.diverging_epoch.epoch != -1;
+        self.failed |= data.error_code != ErrorCode::NONE
+            || data.diverging_epoch.epoch != -1
+            || data.preferred_read_replica != -1;
+        let Some(part) = self.parts.get_mut(place) else {
+            return;
+        };
         part.bytes = data.records.as_ref().map_or(0, RecordSlices::len);
         part.data = PartitionData {
             partition_index: want.partition,
             ..data
         };
         self.bytes = others + part.bytes;
+    }
+
+    /// Sends a consumer to a replica in its own rack where there is one, instead of the records.
+    fn near(&self, part: &Part<'_>, data: PartitionData) -> PartitionData {
+        let (Some(rack), Ok(partition)) = (self.follower_read, &part.partition) else {
+            return data;
+        };
+        match self.broker.preferred_replica(partition, rack) {
+            Some(node) => PartitionData {
+                preferred_read_replica: broker_id(node),
+                records: Some(RecordSlices::new()),
+                ..data
+            },
+            None => data,
+        }
     }
 
     /// Reads again what changes, until there is enough or the time is over.
@@ -209,7 +267,11 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn find(broker: &Broker, image: &ClusterImage, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
+fn find(
+    broker: &Broker,
+    image: &ClusterImage,
+    wanted: &Wanted,
+) -> Result<Arc<Partition>, (ErrorCode, LeaderHint)> {
     let topic = match &wanted.topic {
         TopicRef::Name(name) => image
             .state
@@ -220,7 +282,8 @@ fn find(broker: &Broker, image: &ClusterImage, wanted: &Wanted) -> Result<Arc<Pa
             topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         }
     };
-    broker.partitions().of_topic(topic?, wanted.partition.partition)
+    let topic = topic.map_err(|code| (code, LeaderHint::NONE))?;
+    broker.hosted(topic, wanted.partition.partition)
 }
 
 fn data(fetched: Fetched) -> PartitionData {

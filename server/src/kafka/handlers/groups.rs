@@ -1,17 +1,13 @@
 //! The requests of consumer groups: handed to the coordinator, which `__consumer_offsets` is created for on first use.
 
 use crate::broker::Broker;
-use crate::cluster::controller::NewTopic;
-use crate::cluster::error::ControlError;
 use crate::cluster::ids::broker_id;
-use crate::cluster::placement::place;
-use crate::cluster::state::{OFFSETS_TOPIC, Refusal};
+use crate::cluster::state::OFFSETS_TOPIC;
 use crate::group::ClientInfo;
 use crate::group::find::Endpoint;
 use crate::kafka::api::{FindCoordinatorRequest, Request, Response};
 use crate::kafka::connection::Client;
 use crate::kafka::wire::{KafkaString, RequestHeader};
-use std::collections::BTreeMap;
 
 /// Answers a request of a group.
 ///
@@ -31,7 +27,14 @@ pub async fn answer(
     let groups = broker.groups();
     Ok(match request {
         Request::FindCoordinator(request) => {
-            create_offsets_topic(broker).await;
+            // What goes wrong is told by the answer: there is no coordinator then.
+            if let Err(error) = broker.control().offsets_topic().await {
+                log::error!(
+                    "event=offsets_topic_not_created error={} why=\"{}\"",
+                    error.code,
+                    error.message
+                );
+            }
             find_coordinator(broker, header.api_version, &request)
         }
         Request::JoinGroup(request) => groups.join_group(info, request).await.into(),
@@ -62,37 +65,4 @@ fn find_coordinator(broker: &Broker, version: i16, request: &FindCoordinatorRequ
         })
     };
     broker.groups().find_coordinator(version, request, leader).into()
-}
-
-/// Creates `__consumer_offsets` where there is none, and waits until its partitions are open here. What goes wrong is
-/// told by the answer: there is no coordinator then.
-async fn create_offsets_topic(broker: &Broker) {
-    let image = broker.image();
-    if image.state.topic(OFFSETS_TOPIC).is_some() {
-        return;
-    }
-    let config = broker.config();
-    let partitions = usize::try_from(config.groups.offsets_partitions).unwrap_or(1);
-    let factor = usize::try_from(config.topics.replication_factor)
-        .unwrap_or(1)
-        .min(image.state.brokers().len());
-    let Ok(placements) = place(&image.state, partitions, factor.max(1), &*broker.env().rng) else {
-        return;
-    };
-    let topic = NewTopic {
-        name: OFFSETS_TOPIC.to_owned(),
-        placements,
-        configs: BTreeMap::new(),
-        replica_limit: config.topics.max_partitions as u64,
-    };
-    match broker.controller().create_topic(topic).await {
-        Ok(topic) => {
-            if let Err(error) = broker.control().partitions.ready(topic.groups().collect()).await {
-                log::error!("event=offsets_topic_not_open error=\"{error}\"");
-            }
-        }
-        // Somebody else was faster.
-        Err(ControlError::Refused(Refusal::TopicExists)) => {}
-        Err(error) => log::error!("event=offsets_topic_not_created error=\"{error}\""),
-    }
 }

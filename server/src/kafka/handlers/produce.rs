@@ -1,12 +1,14 @@
 //! Produce: each batch is proposed as the request arrives, and answered when its outcome is known.
 
 use crate::broker::Broker;
+use crate::broker::leaders::LeaderHint;
+use crate::cluster::ids::broker_id;
 use crate::cluster::state::is_internal;
 use crate::cluster::{ClusterImage, TopicId};
 use crate::kafka::api::ProduceRequest;
 use crate::kafka::api::produce::{
-    LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse, ProduceResponse, TopicProduceData,
-    TopicProduceResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
 };
 use crate::kafka::wire::{ErrorCode, KafkaString};
 use crate::partition::{Acks, InProgress, Partition, PartitionError, ProduceOutcome};
@@ -68,14 +70,31 @@ pub fn start(broker: &Arc<Broker>, version: i16, request: ProduceRequest) -> Box
             }
             responses.push(response);
         }
-        finish(
-            acks,
-            ProduceResponse {
-                responses,
-                ..ProduceResponse::default()
-            },
-        )
+        let response = ProduceResponse {
+            node_endpoints: endpoints(&broker, &responses),
+            responses,
+            ..ProduceResponse::default()
+        };
+        finish(acks, response)
     })
+}
+
+/// The addresses of the leaders that the answer names (KIP-951).
+fn endpoints(broker: &Broker, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint> {
+    let partitions = responses.iter().flat_map(|topic| &topic.partition_responses);
+    let hints = partitions.map(|partition| LeaderHint {
+        leader_id: partition.current_leader.leader_id,
+        leader_epoch: partition.current_leader.leader_epoch,
+    });
+    let nodes = broker.hinted_nodes(hints).into_iter();
+    nodes
+        .map(|node| NodeEndpoint {
+            node_id: broker_id(node.node()),
+            host: KafkaString::from(&*node.host),
+            port: i32::from(node.port),
+            rack: node.rack.as_deref().map(KafkaString::from),
+        })
+        .collect()
 }
 
 fn finish(acks: Result<Acks, ErrorCode>, response: ProduceResponse) -> Answer {
@@ -123,14 +142,21 @@ impl From<ErrorCode> for Refused {
 
 impl Refused {
     fn new(broker: &Broker, partition: &Arc<Partition>, error: &PartitionError) -> Self {
-        let (code, leader) = broker.failure(partition, error);
+        let refused = Self::elsewhere(broker.failure(partition, error));
+        Self {
+            message: Some(KafkaString::from(error.to_string())),
+            ..refused
+        }
+    }
+
+    fn elsewhere((code, hint): (ErrorCode, LeaderHint)) -> Self {
         let leader = LeaderIdAndEpoch {
-            leader_id: leader.0,
-            leader_epoch: leader.1,
+            leader_id: hint.leader_id,
+            leader_epoch: hint.leader_epoch,
         };
         Self {
             code,
-            message: Some(KafkaString::from(error.to_string())),
+            message: None,
             leader,
         }
     }
@@ -162,12 +188,12 @@ impl Placing<'_> {
         });
         let placed = partition_data.into_iter().map(|data| {
             let index = data.index;
-            let partition = found.and_then(|topic| self.broker.partitions().of_topic(topic, index));
+            let partition = found
+                .map_err(Refused::from)
+                .and_then(|topic| self.broker.hosted(topic, index).map_err(Refused::elsewhere));
             Placed {
                 index,
-                result: partition
-                    .map_err(Refused::from)
-                    .and_then(|open| self.place(open, data)),
+                result: partition.and_then(|open| self.place(open, data)),
             }
         });
         let placed = placed.collect();

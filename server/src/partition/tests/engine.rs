@@ -19,22 +19,22 @@ use super::*;
 
 /// The group, and the levers that move it.
 #[derive(Debug)]
-struct Scripted {
-    progress: Watch<Progress>,
+pub(super) struct Scripted {
+    pub(super) progress: Watch<Progress>,
     reader: Arc<dyn LogReader>,
     stamper: Arc<dyn Stamper>,
     script: Mutex<Script>,
 }
 
 #[derive(Debug)]
-struct Script {
-    writer: Box<dyn LogWriter>,
+pub(super) struct Script {
+    pub(super) writer: Box<dyn LogWriter>,
     waiting: Vec<(Proposal, ProposalSender)>,
     refusal: Option<ProposeError>,
 }
 
 impl Scripted {
-    fn script(&self) -> MutexGuard<'_, Script> {
+    pub(super) fn script(&self) -> MutexGuard<'_, Script> {
         self.script
             .lock()
             .expect("no test panics while it holds the script")
@@ -46,7 +46,7 @@ impl Scripted {
     }
 
     /// Appends an entry of this payload in the current term; it is durable, and committed only by `commit`.
-    fn append(&self, kind: EntryKind, mut payload: BytesMut, record_count: u32) -> Appended {
+    pub(super) fn append(&self, kind: EntryKind, mut payload: BytesMut, record_count: u32) -> Appended {
         let state = self.reader.state();
         let term = self.progress.get().term;
         let id = LogId {
@@ -71,7 +71,7 @@ impl Scripted {
     }
 
     /// Commits everything that was appended.
-    fn commit(&self) {
+    pub(super) fn commit(&self) {
         let last = self.reader.state().last.index;
         self.progress.update(|progress| {
             progress.commit = last;
@@ -80,7 +80,7 @@ impl Scripted {
     }
 
     /// Becomes leader of the next term, whose blank entry is appended and not committed.
-    fn lead(&self) {
+    pub(super) fn lead(&self) {
         self.progress.update(|progress| {
             progress.term = Term(progress.term.0 + 1);
             progress.role = Role::Leader;
@@ -92,7 +92,7 @@ impl Scripted {
     }
 
     /// Follows another leader in the next term.
-    fn follow(&self) {
+    pub(super) fn follow(&self) {
         self.progress.update(|progress| {
             progress.term = Term(progress.term.0 + 1);
             progress.role = Role::Follower;
@@ -211,7 +211,7 @@ impl Consensus for ScriptedEngine {
 }
 
 /// A partition that leads, with its engine's levers.
-fn leading() -> (Rig, Arc<Scripted>) {
+pub(super) fn leading() -> (Rig, Arc<Scripted>) {
     let (sim, disk) = (SimEnv::new(Seed(1)), SimDisk::new(Seed(1)));
     let store =
         MemStore::open(&disk, Path::new("/data"), sim.env(), MemOptions::default()).expect("the store opens");
@@ -255,12 +255,12 @@ fn leading() -> (Rig, Arc<Scripted>) {
 }
 
 impl Rig {
-    fn send(&self, sequence: i32) -> Result<InProgress, PartitionError> {
+    pub(super) fn send(&self, sequence: i32) -> Result<InProgress, PartitionError> {
         self.partition
             .produce(idempotent(1, 0, sequence, 1), Acks::All, true)
     }
 
-    fn ends(&self, progress: InProgress) -> Result<i64, PartitionError> {
+    pub(super) fn ends(&self, progress: InProgress) -> Result<i64, PartitionError> {
         self.sim
             .block_on(progress.outcome())
             .expect("ends")
@@ -269,7 +269,7 @@ impl Rig {
 }
 
 /// Appends and commits the oldest proposal.
-fn commit_next(group: &Scripted) {
+pub(super) fn commit_next(group: &Scripted) {
     let (proposal, sender) = group.take();
     let appended = group.append(proposal.kind, proposal.payload, proposal.record_count);
     group.commit();
