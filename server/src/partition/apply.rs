@@ -1,15 +1,16 @@
 //! Step 3: committed entries are pulled from the log, in order, and make the state.
 //!
-//! The same function runs live and in replay. Checkpoints are taken where segments end, so that their prefix can be
-//! purged with the state as of that place, and every so many bytes in between, so that a restart replays little.
+//! The same function runs live and in replay. The state is stored where segments end, so that their prefix can be
+//! purged with the state as of that place, and in between as `checkpoint.rs` says.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
 use chronik_core::consensus::{Maintenance, Progress, Role};
-use chronik_core::{Entry, LogError, LogIndex, ReplicaId};
+use chronik_core::{Entry, LogError, LogIndex};
 
+use super::checkpoint::CheckpointPace;
 use super::error::PartitionError;
 use super::notify::Ended;
 use super::open::{Partition, starting_state};
@@ -18,22 +19,12 @@ use super::state::Effects;
 
 /// The most payload bytes that are read from the log at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
-/// The payload bytes between two checkpoints, at least.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
-/// How many times its own size lies between a checkpoint and the next.
-const CHECKPOINT_SHARE: u64 = 32;
 /// More than the bytes that a store adds to an entry's payload.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
 
 /// Pulls and applies for one partition; there is one a partition.
 pub(super) struct Applier {
     partition: Arc<Partition>,
-    /// Payload bytes applied since the last checkpoint.
-    since_checkpoint: u64,
-    /// The payload bytes after which the next checkpoint is due.
-    checkpoint_after: u64,
-    /// The entry that the last checkpoint covers.
-    checkpointed: LogIndex,
     /// Bytes applied since the last segment end that was seen, counted generously.
     since_segment_end: u64,
     /// Whether entries were committed before the partition was opened.
@@ -43,12 +34,8 @@ pub(super) struct Applier {
 impl Applier {
     /// Starts where the partition's state stands.
     pub(super) fn new(partition: Arc<Partition>) -> Self {
-        let checkpointed = partition.ledger().state.applied.index;
         Self {
             partition,
-            since_checkpoint: 0,
-            checkpoint_after: CHECKPOINT_BYTES,
-            checkpointed,
             // A segment may end at the very place where the state stands.
             since_segment_end: u64::MAX,
             replaying: true,
@@ -113,6 +100,8 @@ impl Applier {
                 ));
             }
             self.apply(&entries)?;
+            // A long replay shares its thread with everybody else.
+            futures_lite::future::yield_now().await;
         }
     }
 
@@ -129,15 +118,17 @@ impl Applier {
             self.partition.name,
             state.applied
         );
-        self.checkpointed = state.applied.index;
-        self.since_checkpoint = 0;
         self.since_segment_end = u64::MAX;
-        let mut ledger = self.partition.ledger();
-        assert!(
-            state.next_offset >= ledger.state.next_offset,
-            "a checkpoint of committed entries continues them"
-        );
-        ledger.state = state;
+        {
+            let mut ledger = self.partition.ledger();
+            assert!(
+                state.next_offset >= ledger.state.next_offset,
+                "a checkpoint of committed entries continues them"
+            );
+            ledger.pace = CheckpointPace::new(state.applied.index);
+            ledger.state = state;
+        }
+        self.partition.publish_state();
         Ok(())
     }
 
@@ -152,7 +143,9 @@ impl Applier {
         for segment in segments.iter().filter(|segment| segment.sealed) {
             match segment.last.index.cmp(&applied) {
                 Ordering::Less => {}
-                Ordering::Equal => self.checkpoint(),
+                Ordering::Equal => {
+                    self.partition.checkpoint();
+                }
                 Ordering::Greater => {
                     next_end = Some(segment.last.index);
                     break;
@@ -169,7 +162,7 @@ impl Applier {
     /// Applies a run of entries under the ledger, tells those who wait, and does what the entries ask for.
     fn apply(&mut self, entries: &[Entry]) -> Result<(), PartitionError> {
         let mut effects = Effects::default();
-        {
+        let due = {
             let mut ledger = self.partition.ledger();
             let ledger = &mut *ledger;
             for entry in entries {
@@ -181,15 +174,16 @@ impl Applier {
                         .map_err(PartitionError::Unreadable)?,
                 );
                 let bytes = entry.payload.len() as u64;
-                self.since_checkpoint += bytes;
+                ledger.pace.count(bytes);
                 self.since_segment_end = self
                     .since_segment_end
                     .saturating_add(bytes + ENTRY_OVERHEAD_BYTES);
             }
-        }
+            ledger.pace.is_due()
+        };
         self.partition.publish_state();
-        if self.since_checkpoint >= self.checkpoint_after {
-            self.checkpoint();
+        if due {
+            self.partition.checkpoint();
         }
         self.act(effects);
         Ok(())
@@ -208,18 +202,6 @@ impl Applier {
         }
         if effects.log_start_moved {
             self.partition.purge();
-        }
-    }
-
-    /// Stores the state as of the last applied entry. Nothing depends on it but the length of a replay and how far
-    /// the log can be purged, so that nobody waits for it.
-    fn checkpoint(&mut self) {
-        let checkpoint = self.partition.ledger().state.checkpoint();
-        self.since_checkpoint = 0;
-        self.checkpoint_after = CHECKPOINT_BYTES.max(CHECKPOINT_SHARE * checkpoint.data.len() as u64);
-        if checkpoint.at.index > self.checkpointed {
-            self.checkpointed = checkpoint.at.index;
-            self.partition.maintain(Maintenance::Checkpoint(checkpoint));
         }
     }
 }
@@ -261,11 +243,10 @@ impl Partition {
             }
             ledger.state.applied.index
         };
-        self.publish_state();
         let caught_up = progress.own_term_start.is_some_and(|start| applied >= start);
         self.notifier.update(|view| {
             view.leader_epoch = leader_epoch(progress.term);
-            view.leader = progress.leader.filter(|leader| *leader != ReplicaId(0));
+            view.leader = progress.leader;
             view.serving = view.ended.is_none() && progress.role == Role::Leader && caught_up;
         });
     }

@@ -111,6 +111,9 @@ impl Partition {
         let Some(meta) = self.reader.find_time(query, end)?.get().await? else {
             return Ok(FoundOffset::NONE);
         };
+        if meta.max_timestamp_ms < 0 {
+            return Ok(FoundOffset::NONE);
+        }
         let from = meta.base_offset.max(view.log_start);
         if meta.base_offset >= view.log_start {
             let entries = self.read(from..meta.end_offset(), 0).await?;

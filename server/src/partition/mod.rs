@@ -5,16 +5,18 @@
 //! 2. `replicate.rs`: it is proposed, in the order of arrival, and its outcome awaited as `acks` asks; the engine
 //!    stamps it through `stamp`;
 //! 3. `apply.rs`: committed entries are pulled from the log in order and make the `state`: high watermark, producers,
-//!    log start; checkpoints keep restarts short; `notify` tells those who wait;
+//!    log start; `notify` tells those who wait;
 //! 4. [`fetch`](Partition::fetch) (`fetch.rs`): consumers get slices of the log's own bytes.
 //!
 //! Beside the path: `open.rs` (life of a partition), `list_offsets.rs` and `epochs.rs` (questions about the log),
-//! `retention.rs` (the leader decides, apply does; `command` is what the log carries).
+//! `retention.rs` (the leader decides, apply does; `command` is what the log carries),
+//! `checkpoint.rs` (how little a restart replays).
 //!
 //! Architecture invariants: one `Mutex` (the ledger) orders all decisions about producers; no `.await` holds it. Apply
 //! is the same function live and in replay, and reads no clock. Nothing here knows which store or engine it runs on.
 
 mod apply;
+mod checkpoint;
 mod command;
 mod config;
 mod epochs;

@@ -1,5 +1,6 @@
 //! The life of a partition: open with replay, settings, close.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,6 +8,7 @@ use chronik_core::consensus::{Consensus, GroupSpec, Maintenance, Member, Members
 use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, Watch};
 
 use super::apply::Applier;
+use super::checkpoint::CheckpointPace;
 use super::config::PartitionConfig;
 use super::error::PartitionError;
 use super::in_flight::InFlight;
@@ -37,9 +39,11 @@ pub(super) struct Ledger {
     pub(super) state: PartitionState,
     /// What is proposed and not applied.
     pub(super) in_flight: InFlight,
+    /// What was applied since the last checkpoint.
+    pub(super) pace: CheckpointPace,
     /// When each producer was last heard, in wall milliseconds; kept by the leader for
     /// [`Command::ForgetProducers`](super::command::Command::ForgetProducers).
-    pub(super) heard_ms: std::collections::HashMap<i64, i64>,
+    pub(super) heard_ms: HashMap<i64, i64>,
 }
 
 /// One replica of a partition that is open on this node.
@@ -129,9 +133,10 @@ impl Partition {
             ended: None,
         };
         let ledger = Ledger {
+            pace: CheckpointPace::new(state.applied.index),
             state,
             in_flight: InFlight::default(),
-            heard_ms: std::collections::HashMap::new(),
+            heard_ms: HashMap::new(),
         };
         Ok(Self {
             name,
@@ -206,6 +211,7 @@ impl Partition {
 
     /// Stops the partition because the node stops or gives up the replica. Those who wait are told.
     pub async fn close(&self) {
+        self.checkpoint_if_worthwhile();
         self.end(Ended::Closed).await;
     }
 

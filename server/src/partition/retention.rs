@@ -25,13 +25,14 @@ pub(super) struct UpkeepState {
 }
 
 impl Partition {
-    /// One round of upkeep: purges what is not served any more and, on the leader, rolls the active segment by age,
+    /// One round of upkeep: stores the state, purges what is not served any more and, on the leader, rolls the active segment by age,
     /// moves the log start by time and size, and forgets silent producers. Never waits for consensus. Call it every
     /// so often (`log.retention.check.interval.ms`), on every replica.
     ///
     /// # Errors
     /// `Storage` if the log cannot be read.
     pub async fn upkeep(&self) -> Result<(), PartitionError> {
+        self.checkpoint_if_worthwhile();
         self.purge_below_log_start().await?;
         if self.serving_view(None).is_err() || self.upkeep_in_flight() {
             return Ok(());
@@ -237,13 +238,14 @@ impl Partition {
     /// the entry that the state covers, or the purge point if records came since.
     fn checkpoint_emptied(&self, log_start: Offset) -> LogIndex {
         let purged = self.reader.state().purged.index;
-        let checkpoint = self.ledger().state.checkpoint();
-        if checkpoint.next_offset != log_start || checkpoint.at.index <= purged {
-            return purged;
+        let is_empty = |partition: &Self| partition.ledger().state.next_offset == log_start;
+        // Records that come between the two looks lie above the log start, and then nothing is purged yet.
+        let covered = if is_empty(self) { self.checkpoint() } else { purged };
+        if is_empty(self) {
+            covered.max(purged)
+        } else {
+            purged
         }
-        let through = checkpoint.at.index;
-        self.maintain(Maintenance::Checkpoint(checkpoint));
-        through
     }
 }
 

@@ -188,13 +188,13 @@ impl SimEnv {
         let woken = Arc::new(Flag(AtomicBool::new(true)));
         let waker = Waker::from(Arc::clone(&woken));
         self.drive(|| {
-            if !woken.0.swap(false, Ordering::SeqCst) {
-                return None;
+            // A future that yields wakes itself, and nothing else need be left to run then.
+            while woken.0.swap(false, Ordering::SeqCst) {
+                if let Poll::Ready(answer) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    return Some(answer);
+                }
             }
-            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(answer) => Some(answer),
-                Poll::Pending => None,
-            }
+            None
         })
     }
 
