@@ -25,7 +25,8 @@ pub(super) struct UpkeepState {
 }
 
 impl Partition {
-    /// One round of upkeep: stores the state, purges what is not served any more and, on the leader, rolls the active segment by age,
+    /// One round of upkeep: stores the state, purges what is not served any more and, on the leader, rolls the active
+    /// segment by age,
     /// moves the log start by time and size, and forgets silent producers. Never waits for consensus. Call it every
     /// so often (`log.retention.check.interval.ms`), on every replica.
     ///
