@@ -3,10 +3,12 @@
 
 pub mod disk;
 pub mod env;
+pub mod net;
 pub mod prng;
 
 pub use disk::SimDisk;
-pub use env::SimEnv;
+pub use env::{SimEnv, SimNode};
+pub use net::SimNet;
 pub use prng::{Prng, Seed};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -82,6 +82,14 @@ impl SimClock {
         true
     }
 
+    /// Sees to it that time stops at `time` on its way, for something that looks at the clock by itself.
+    pub(super) fn stop_at(&self, time: Duration) {
+        let mut timers = locked(&self.timers);
+        timers.next_id += 1;
+        let id = timers.next_id;
+        timers.waiting.insert((time, id), None);
+    }
+
     /// Moves to `time`, never back, without firing timers.
     pub(super) fn set(&self, time: Duration) {
         let mut timers = locked(&self.timers);

@@ -2,17 +2,22 @@
 
 mod clock;
 mod executor;
+mod life;
+mod node;
 mod queue;
 #[cfg(test)]
 mod tests;
 
 pub use clock::SimClock;
 pub use executor::Executor;
+pub use node::SimNode;
 pub use queue::SimDiskQueue;
 
 use super::{Prng, Seed, locked};
 use chronik_core::env::{Env, Rng};
 use chronik_core::{LogError, Ticket};
+use executor::NodeSpawn;
+use life::Life;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -27,6 +32,14 @@ const BLOCKED_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct SimRng {
     prng: Mutex<Prng>,
+}
+
+impl SimRng {
+    fn new(seed: Seed) -> Self {
+        Self {
+            prng: Mutex::new(seed.prng()),
+        }
+    }
 }
 
 impl Rng for SimRng {
@@ -55,14 +68,17 @@ impl std::fmt::Display for Stuck {
 
 impl std::error::Error for Stuck {}
 
-/// A simulated environment with the means to drive it. Clones drive the same one.
+/// A simulated environment with the means to drive it. It has a process of its own, whose environment is
+/// [`SimEnv::env`], and can have more ([`SimEnv::node`]). Clones drive the same one.
 #[derive(Clone, Debug)]
 pub struct SimEnv {
     clock: Arc<SimClock>,
     executor: Arc<Executor>,
+    life: Arc<Life>,
     queue: Arc<SimDiskQueue>,
     rng: Arc<SimRng>,
     order: Arc<Mutex<Prng>>,
+    nodes: Arc<Mutex<Vec<SimNode>>>,
 }
 
 struct Flag(AtomicBool);
@@ -77,14 +93,15 @@ impl SimEnv {
     /// An environment at time zero.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
+        let clock = Arc::new(SimClock::default());
         Self {
-            clock: Arc::new(SimClock::default()),
             executor: Arc::new(Executor::default()),
-            queue: Arc::new(SimDiskQueue::new(seed.child("queue").prng())),
-            rng: Arc::new(SimRng {
-                prng: Mutex::new(seed.child("rng").prng()),
-            }),
+            life: Arc::default(),
+            queue: Arc::new(SimDiskQueue::new(seed.child("queue").prng(), Arc::clone(&clock))),
+            rng: Arc::new(SimRng::new(seed.child("rng"))),
             order: Arc::new(Mutex::new(seed.child("order").prng())),
+            nodes: Arc::default(),
+            clock,
         }
     }
 
@@ -94,9 +111,18 @@ impl SimEnv {
         Env {
             clock: Arc::clone(&self.clock) as Arc<_>,
             rng: Arc::clone(&self.rng) as Arc<_>,
-            spawn: Arc::clone(&self.executor) as Arc<_>,
+            spawn: Arc::new(NodeSpawn {
+                executor: Arc::clone(&self.executor),
+                life: Arc::clone(&self.life),
+            }),
             disk: Arc::clone(&self.queue) as Arc<_>,
         }
+    }
+
+    fn adopt(&self, node: SimNode) {
+        let mut nodes = locked(&self.nodes);
+        nodes.retain(|node| !node.is_dead());
+        nodes.push(node);
     }
 
     /// The clock.
@@ -119,7 +145,8 @@ impl SimEnv {
 
     /// Runs one disk job or polls one task; false where nothing can move without time.
     pub fn step(&self) -> bool {
-        let (tasks, jobs) = (self.executor.has_ready(), self.queue.has_jobs());
+        let queues = self.busy_queues();
+        let (tasks, jobs) = (self.executor.has_ready(), !queues.is_empty());
         let task_first = match (tasks, jobs) {
             (true, true) => locked(&self.order).chance(50),
             (tasks, _) => tasks,
@@ -128,8 +155,23 @@ impl SimEnv {
             let pick = locked(&self.order).next_u64();
             self.executor.step(pick)
         } else {
-            self.queue.step()
+            let pick = match queues.len() {
+                0 | 1 => 0,
+                count => locked(&self.order).index(count),
+            };
+            queues.get(pick).is_some_and(|queue| queue.step())
         }
+    }
+
+    /// The disk queues with a job that can run now.
+    fn busy_queues(&self) -> Vec<Arc<SimDiskQueue>> {
+        let nodes = locked(&self.nodes);
+        let running = nodes.iter().filter(|node| node.runs()).map(SimNode::shared_queue);
+        std::iter::once(&self.queue)
+            .chain(running)
+            .filter(|queue| queue.has_jobs())
+            .map(Arc::clone)
+            .collect()
     }
 
     /// Steps until nothing can move without time; returns how many steps that took.

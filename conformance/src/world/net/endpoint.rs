@@ -1,0 +1,145 @@
+//! A bound transport as the network sees it.
+
+use super::inbound::Inbox;
+use super::session::Session;
+use crate::world::SimNode;
+use chronik_core::transport::{BindOptions, CallOutcome, PeerState, SendError};
+use chronik_core::{NodeId, Watch};
+use event_listener::Event;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where the outcome of a call arrives.
+pub(super) type CallSlot = Watch<Option<CallOutcome>>;
+
+/// How far a transport's life went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    /// Takes nothing new, sends what is queued.
+    Closing,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) process: SimNode,
+    pub(super) options: BindOptions,
+    pub(super) local: SocketAddr,
+    pub(super) stage: Stage,
+    pub(super) book: BTreeMap<NodeId, String>,
+    /// The peers that a task dials.
+    pub(super) dialling: BTreeSet<NodeId>,
+    /// The session with each peer, as this end sees it.
+    pub(super) current: BTreeMap<NodeId, u64>,
+    pub(super) peers: Watch<BTreeMap<NodeId, PeerState>>,
+    /// How many sessions there were with each peer.
+    counts: BTreeMap<NodeId, u64>,
+    pub(super) inbox: Inbox,
+    /// The calls without an outcome, each with its session.
+    pub(super) calls: BTreeMap<u64, (u64, CallSlot)>,
+    /// The address book changed, or the end came.
+    pub(super) changed: Arc<Event>,
+}
+
+impl Endpoint {
+    pub(super) fn new(process: SimNode, options: BindOptions, local: SocketAddr) -> Self {
+        Self {
+            process,
+            options,
+            local,
+            stage: Stage::Open,
+            book: BTreeMap::new(),
+            dialling: BTreeSet::new(),
+            current: BTreeMap::new(),
+            peers: Watch::new(BTreeMap::new()),
+            counts: BTreeMap::new(),
+            inbox: Inbox::default(),
+            calls: BTreeMap::new(),
+            changed: Arc::default(),
+        }
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        self.options.hello.node
+    }
+
+    /// Whether somebody answers here.
+    pub(super) fn answers(&self) -> bool {
+        self.process.runs() && self.stage != Stage::Closed
+    }
+
+    /// The session over which a message to `to` goes.
+    pub(super) fn route(&self, to: NodeId) -> Result<u64, SendError> {
+        if self.stage != Stage::Open {
+            return Err(SendError::Closed);
+        }
+        if !self.book.contains_key(&to) {
+            return Err(SendError::UnknownPeer(to));
+        }
+        self.current.get(&to).copied().ok_or(SendError::Disconnected)
+    }
+
+    /// Takes a session as the one with `peer`; nothing of an older one is delivered from now on.
+    pub(super) fn attach(&mut self, peer: NodeId, session: u64) {
+        self.current.insert(peer, session);
+        *self.counts.entry(peer).or_default() += 1;
+        self.inbox.forget_others(peer, session);
+        self.publish();
+    }
+
+    /// Gives up a session: its calls are unknown from now on.
+    pub(super) fn detach(&mut self, peer: NodeId, session: u64) {
+        if self.current.get(&peer) == Some(&session) {
+            self.current.remove(&peer);
+            self.publish();
+        }
+        self.calls.retain(|_, (of, slot)| {
+            if *of == session {
+                finish(slot, CallOutcome::Unknown("the session was lost".into()));
+            }
+            *of != session
+        });
+    }
+
+    /// Tells those who wait how the sessions stand.
+    pub(super) fn publish(&self) {
+        let now: BTreeMap<NodeId, PeerState> = self
+            .book
+            .keys()
+            .map(|peer| {
+                let state = PeerState {
+                    connected: self.current.contains_key(peer),
+                    session: self.counts.get(peer).copied().unwrap_or(0),
+                };
+                (*peer, state)
+            })
+            .collect();
+        self.peers.update(|peers| {
+            let changed = *peers != now;
+            *peers = now;
+            changed
+        });
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Whether everything that was queued has left.
+    pub(super) fn is_drained(&self, sessions: &BTreeMap<u64, Session>) -> bool {
+        self.current
+            .iter()
+            .filter_map(|(peer, session)| Some((peer, sessions.get(session)?)))
+            .all(|(peer, session)| session.is_drained_towards(*peer))
+    }
+}
+
+/// Gives a call its outcome; the first stands.
+pub(super) fn finish(slot: &CallSlot, outcome: CallOutcome) {
+    slot.update(|now| {
+        let first = now.is_none();
+        if first {
+            *now = Some(outcome);
+        }
+        first
+    });
+}
