@@ -1,0 +1,1 @@
+"""Faults under load, and a checker of what clients and replicas saw."""

@@ -1,0 +1,170 @@
+"""Finds anomalies in a history. Each has a name, and each name has a hand-made history that shows it (test_checker.py).
+
+lost                 an acknowledged record is in no replica's log, or not in the longest
+moved                an acknowledged record lies at another offset than the one acknowledged
+duplicate            a record of an idempotent producer lies at two offsets
+reordered            records of one idempotent producer lie in another order than they were sent in
+inconsistent-offset  two records were seen at one offset: by acknowledgement, poll, or in a log
+divergent            two replicas hold different records at one offset, or one has a hole
+ghost                a record that was refused for good was seen
+phantom              a record was seen that nobody sent
+poll-skip            a consumer was led past a record
+nonmonotonic-poll    a consumer was led back
+unread               an acknowledged record was below the end of what a consumer read from the start, and was not read
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+
+from .history import FAILED, OK
+
+
+class Checker:
+    """Checks one history; `anomalies` is a list of (name, text)."""
+
+    def __init__(self, history):
+        self.history = history
+        self.sends = {send.value: send for send in history.sends}
+        self.anomalies = []
+        self.longest = {partition: max(nodes.values(), key=end_of, default=[])
+                        for partition, nodes in history.logs.items()}
+
+    def found(self, name, text):
+        self.anomalies.append((name, text))
+
+    def run(self):
+        self.check_values_are_unique()
+        self.check_acknowledged()
+        self.check_producers()
+        self.check_offsets()
+        self.check_replicas()
+        self.check_origin()
+        for key, polls in self.by_consumer().items():
+            self.check_polls(key, polls)
+        return self.anomalies
+
+    def check_values_are_unique(self):
+        if len(self.sends) != len(self.history.sends):
+            raise ValueError("two sends carry the same value: the run can not be judged")
+
+    def check_acknowledged(self):
+        places = defaultdict(set)
+        for partition, log in self.longest.items():
+            for offset, value in log:
+                places[value].add((partition, offset))
+        for send in self.history.sends:
+            if send.outcome != OK:
+                continue
+            at = places.get(send.value)
+            if not at:
+                self.found("lost", f"{send.value}, acknowledged at {send.partition}:{send.offset}")
+            elif (send.partition, send.offset) not in at:
+                self.found("moved", f"{send.value}, acknowledged at {send.partition}:{send.offset}, lies at {sorted(at)}")
+
+    def check_producers(self):
+        order = {value: number for number, value in enumerate(self.sends)}
+        for partition, log in self.longest.items():
+            last, seen = {}, {}
+            for offset, value in log:
+                send = self.sends.get(value)
+                if send is None or not send.idempotent:
+                    continue
+                if value in seen:
+                    self.found("duplicate", f"{value} at {partition}:{seen[value]} and {partition}:{offset}")
+                    continue
+                seen[value] = offset
+                before = last.get(send.producer)
+                if before is not None and order[before] > order[value]:
+                    self.found("reordered", f"{value} at {partition}:{offset} after {before}, which was sent later")
+                last[send.producer] = value
+
+    def check_offsets(self):
+        values = {}
+
+        def see(partition, offset, value, where):
+            known = values.setdefault((partition, offset), (value, where))
+            if known[0] != value:
+                self.found("inconsistent-offset",
+                           f"{partition}:{offset} is {known[0]} ({known[1]}) and {value} ({where})")
+
+        for send in self.history.sends:
+            if send.outcome == OK:
+                see(send.partition, send.offset, send.value, "acknowledged")
+        for poll in self.history.polls:
+            for offset, value in poll.records:
+                see(poll.partition, offset, value, f"polled by {poll.consumer}")
+        for partition, log in self.longest.items():
+            for offset, value in log:
+                see(partition, offset, value, "log")
+
+    def check_replicas(self):
+        for partition, nodes in self.history.logs.items():
+            whole = dict(self.longest[partition])
+            for node, log in nodes.items():
+                for (before, _), (offset, _) in zip(log, log[1:]):
+                    if offset != before + 1:
+                        self.found("divergent", f"{partition} on {node} has nothing between {before} and {offset}")
+                for offset, value in log:
+                    if whole.get(offset, value) != value:
+                        self.found("divergent", f"{partition}:{offset} is {value} on {node}, elsewhere {whole[offset]}")
+
+    def check_origin(self):
+        seen = set()
+        for poll in self.history.polls:
+            seen.update(value for _, value in poll.records)
+        for nodes in self.history.logs.values():
+            for log in nodes.values():
+                seen.update(value for _, value in log)
+        for value in sorted(seen):
+            send = self.sends.get(value)
+            if send is None:
+                self.found("phantom", f"{value} was never sent")
+            elif send.outcome == FAILED:
+                self.found("ghost", f"{value} was refused and is there")
+
+    def by_consumer(self):
+        polls = defaultdict(list)
+        for poll in self.history.polls:
+            polls[poll.consumer, poll.partition].append(poll)
+        return polls
+
+    def check_polls(self, key, polls):
+        consumer, partition = key
+        offsets = [offset for offset, _ in self.longest.get(partition, [])]
+        last = None
+        for poll in polls:
+            if poll.fresh:
+                last = None
+            for offset, _ in poll.records:
+                if last is not None and offset <= last:
+                    self.found("nonmonotonic-poll", f"{consumer} got {partition}:{offset} after {last}")
+                elif last is not None:
+                    between = offsets[bisect_left(offsets, last + 1):bisect_left(offsets, offset)]
+                    if between:
+                        self.found("poll-skip", f"{consumer} was led from {partition}:{last} to {offset} past {between[:3]}")
+                last = offset
+        self.check_unread(key, polls)
+
+    def check_unread(self, key, polls):
+        """A consumer that began at the start of the log has read every record below the end of what it read."""
+        consumer, partition = key
+        first = next((offset for poll in polls for offset, _ in poll.records), None)
+        start = next(iter(self.longest.get(partition, [])), (None, None))[0]
+        if first is None or first != start:
+            return
+        read = {value for poll in polls for _, value in poll.records}
+        end = max(offset for poll in polls for offset, _ in poll.records)
+        for send in self.history.sends:
+            below = send.outcome == OK and send.partition == partition and send.offset <= end
+            if below and send.value not in read:
+                self.found("unread", f"{consumer} read {partition} up to {end} and not {send.value} at {send.offset}")
+
+
+def end_of(log):
+    """Where a log ends."""
+    return log[-1][0] if log else -1
+
+
+def check(history):
+    """The anomalies of a history, as (name, text)."""
+    return Checker(history).run()
