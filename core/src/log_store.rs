@@ -39,6 +39,9 @@ pub struct Checkpoint {
     pub next_offset: Offset,
     /// The state, opaque to a store.
     pub data: Bytes,
+    /// The consensus engine's part (the membership as of `at`), opaque to a store and to the state machine. Who
+    /// asks an engine to store a checkpoint leaves it empty; the engine fills it in.
+    pub consensus: Bytes,
 }
 
 /// How far a group's prefix may go.
@@ -230,7 +233,7 @@ pub trait LogWriter: Send + Debug {
     /// [`LogError::TermRegression`], [`LogError::Poisoned`].
     fn save_hard_state(&mut self, state: HardState) -> Result<Ticket, LogError>;
 
-    /// Stores a checkpoint beside the log. The newest at or below the purge point and all above it are kept.
+    /// Stores a checkpoint beside the log; both of its parts together are bounded as one payload is. The newest at or below the purge point and all above it are kept.
     ///
     /// # Errors
     /// [`LogError::TooLarge`], [`LogError::Full`], [`LogError::Poisoned`].

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"CHRNCKP1";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Length of a checkpoint file's header; the data follows.
 pub(crate) const CHECKPOINT_HEADER_BYTES: usize = 64;
 const AT_CRC: usize = 60;
@@ -113,11 +113,27 @@ pub(crate) fn read_data(file: &dyn File, header: &CheckpointHeader) -> Result<Op
     Ok(whole.then(|| data.into()))
 }
 
+/// The two parts of a checkpoint as one payload: the length of the engine's part, it, and the state.
+fn join_parts(checkpoint: &Checkpoint) -> Bytes {
+    let mut out = Vec::with_capacity(4 + checkpoint.consensus.len() + checkpoint.data.len());
+    out.put_u32(checkpoint.consensus.len() as u32);
+    out.put(&checkpoint.consensus);
+    out.put(&checkpoint.data);
+    out.into()
+}
+
+/// The engine's part and the state.
+fn split_parts(payload: &Bytes) -> Option<(Bytes, Bytes)> {
+    let length = Decoder::new(payload).u32().ok()? as usize;
+    let rest = payload.slice(4..);
+    (length <= rest.len()).then(|| (rest.slice(..length), rest.slice(length..)))
+}
+
 impl GroupWriter {
     pub(crate) fn add_checkpoint(&self, checkpoint: Checkpoint) -> Result<Ticket, LogError> {
         let inner = &self.inner;
         inner.check_open()?;
-        let got_bytes = checkpoint.data.len() as u64;
+        let got_bytes = (checkpoint.data.len() + checkpoint.consensus.len()) as u64;
         let limit_bytes = inner.options.payload_bytes_max;
         if got_bytes > limit_bytes {
             return Err(LogError::TooLarge {
@@ -126,15 +142,17 @@ impl GroupWriter {
             });
         }
         inner.admit(got_bytes)?;
-        let mut record = Record::new(FrameType::Checkpoint, self.group.id, checkpoint.data.clone());
+        let payload = join_parts(&checkpoint);
+        let bytes = payload.len() as u32;
+        let mut record = Record::new(FrameType::Checkpoint, self.group.id, payload.clone());
         record.id = checkpoint.at;
         record.offset = checkpoint.next_offset;
         let kept = CheckpointRef {
             at: checkpoint.at,
             next_offset: checkpoint.next_offset,
-            bytes: got_bytes as u32,
+            bytes,
             crc: record.payload_crc,
-            data: Some(checkpoint.data),
+            data: Some(payload),
             durable: false,
         };
         let mut state = locked(&self.group.state);
@@ -225,18 +243,33 @@ pub(crate) fn newest(inner: &Inner, group: &Group, index: LogIndex) -> Result<Op
             None => read_file(inner, group.id, &kept),
         };
         match data {
-            Ok(data) => {
-                return Ok(Some(Checkpoint {
-                    at: kept.at,
-                    next_offset: kept.next_offset,
-                    data,
-                }));
-            }
+            Ok(payload) => return unpack(inner, group, &kept, &payload).map(Some),
             // It may have been dropped or replaced while it was read.
             Err(error) if locked(&group.state).checkpoints.contains(&kept) => return Err(error),
             Err(_) => {}
         }
     }
+}
+
+fn unpack(
+    inner: &Inner,
+    group: &Group,
+    kept: &CheckpointRef,
+    payload: &Bytes,
+) -> Result<Checkpoint, LogError> {
+    let Some((consensus, data)) = split_parts(payload) else {
+        let dir = &inner.options.dir;
+        let path = checkpoint_path(dir, group.id, kept.at.index);
+        let range = CHECKPOINT_HEADER_BYTES as u64..CHECKPOINT_HEADER_BYTES as u64 + 4;
+        let reason = "the checkpoint's parts do not fit into it";
+        return Err(damaged(damage(dir, &path, range, Some(group.id), reason)));
+    };
+    Ok(Checkpoint {
+        at: kept.at,
+        next_offset: kept.next_offset,
+        data,
+        consensus,
+    })
 }
 
 fn read_file(inner: &Inner, group: GroupId, kept: &CheckpointRef) -> Result<Bytes, LogError> {

@@ -278,6 +278,7 @@ impl<'a> Driver<'a> {
             at,
             next_offset,
             data: self.maker.bytes(GroupId(group), 300),
+            consensus: self.maker.bytes(GroupId(group), 30),
         };
         let stored = checkpoint.clone();
         self.act(

@@ -123,7 +123,8 @@ impl Maker {
         Some(Checkpoint {
             at: LogId { term, index },
             next_offset,
-            data: self.bytes(group, size),
+            data: self.bytes(group, size - size / 8),
+            consensus: self.bytes(group, size / 8),
         })
     }
 }

@@ -68,6 +68,7 @@ fn too_large(lab: &Lab<'_>) -> Verdict {
             at,
             next_offset,
             data,
+            consensus: bytes::Bytes::new(),
         };
         log.writer.save_checkpoint(checkpoint).map(drop)
     });

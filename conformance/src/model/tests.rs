@@ -118,6 +118,7 @@ fn a_log_can_start_anew_after_a_checkpoint_beyond_its_end() {
         at: beyond.through,
         next_offset: Offset(40),
         data: Bytes::new(),
+        consensus: Bytes::new(),
     });
     assert_eq!(model.check_purge(&beyond), Ok(()));
     model.purge(&beyond);

@@ -29,6 +29,12 @@ impl Encoder {
         self
     }
 
+    /// A byte string behind its length.
+    pub(super) fn prefixed(&mut self, value: &[u8]) -> &mut Self {
+        let length = u32::try_from(value.len()).expect("what a store takes is below 4 GiB");
+        self.u32(length).rest(value)
+    }
+
     /// The rest of the record.
     pub(super) fn rest(&mut self, value: &[u8]) -> &mut Self {
         self.bytes.extend_from_slice(value);
@@ -63,6 +69,13 @@ impl Decoder {
 
     pub(super) fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_le_bytes)
+    }
+
+    pub(super) fn prefixed(&mut self) -> Option<Bytes> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        let value = self.bytes.get(..length).map(|_| self.bytes.slice(..length))?;
+        self.bytes = self.bytes.slice(length..);
+        Some(value)
     }
 
     pub(super) fn rest(&mut self) -> Bytes {

@@ -74,6 +74,7 @@ impl Record {
                 .u64(state.vote.unwrap_or_default().0),
             Change::Checkpoint(checkpoint) => put_id(to.u8(6), checkpoint.at)
                 .i64(checkpoint.next_offset.0)
+                .prefixed(&checkpoint.consensus)
                 .rest(&checkpoint.data),
             Change::CommitHint(index) => to.u8(7).u64(index.0),
             Change::Roll(policy, now) => to.u8(8).u64(policy.segment_bytes).u8(u8::from(*now)),
@@ -111,6 +112,7 @@ impl Record {
             6 => Change::Checkpoint(Checkpoint {
                 at: take_id(&mut from)?,
                 next_offset: Offset(from.i64()?),
+                consensus: from.prefixed()?,
                 data: from.rest(),
             }),
             7 => Change::CommitHint(LogIndex(from.u64()?)),

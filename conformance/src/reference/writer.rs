@@ -203,7 +203,7 @@ impl LogWriter for MemWriter {
     fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<Ticket, LogError> {
         self.check_alive()?;
         let (got_bytes, limit_bytes) = (
-            checkpoint.data.len() as u64,
+            (checkpoint.data.len() + checkpoint.consensus.len()) as u64,
             self.shared.options.max_payload_bytes,
         );
         if got_bytes > limit_bytes {

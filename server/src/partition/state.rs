@@ -158,6 +158,7 @@ impl PartitionState {
             at: self.applied,
             next_offset: self.next_offset,
             data: out.freeze(),
+            consensus: Bytes::new(),
         }
     }
 

@@ -63,6 +63,7 @@ fn checkpoint(log: &GroupLog, text: &'static str) -> Checkpoint {
         at: state.last,
         next_offset: state.offset_end,
         data: Bytes::from_static(text.as_bytes()),
+        consensus: Bytes::from_static(b"members"),
     }
 }
 

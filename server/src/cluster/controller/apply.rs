@@ -146,6 +146,7 @@ impl Applier {
             at: self.applied,
             next_offset: Offset(0),
             data: self.state.to_bytes().into(),
+            consensus: bytes::Bytes::new(),
         };
         let group = &controller.group;
         group.maintain(Maintenance::Checkpoint(checkpoint))?.await?;
