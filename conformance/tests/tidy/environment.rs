@@ -32,6 +32,11 @@ const EXCUSED: &[(&str, &[&str])] = &[
         "storage-mmap/src/disk_threads.rs",
         &["thread::Builder", "thread::spawn"],
     ),
+    // It drives its sockets and timers itself, on its own thread.
+    (
+        "transport-capnp/src/",
+        &["Instant::now", "async_io", "async_std", "thread::Builder"],
+    ),
 ];
 
 #[test]

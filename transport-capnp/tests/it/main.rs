@@ -1,0 +1,12 @@
+//! The transport contract, clause by clause, over real sockets on loopback.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test says its seed, and fails by panics"
+)]
+
+mod calls;
+mod fixture;
+mod order;
+mod reconnect;
