@@ -110,10 +110,8 @@ fn history(lab: &Lab<'_>, seed: Seed, calls: u64) -> Verdict {
         }
     }
     driver.subject.settle();
-    match driver.poll() {
-        Ok(()) => driver.compare()?,
-        Err(Stop::Failed(failure)) => return Err(failure),
-        Err(Stop::PowerOff) => {}
+    if let Err(Stop::Failed(failure)) = driver.poll().and_then(|()| compare(&mut driver)) {
+        return Err(failure);
     }
     let driver = crash(lab, driver, &mut prng)?;
     drop(driver.reopen()?);
@@ -184,9 +182,17 @@ fn act(driver: &mut Driver<'_>, mixture: &Mixture, prng: &mut Prng) -> Acted {
         driver.step(prng.between(1, 4))?;
     }
     if prng.chance(4) {
-        driver.compare().map_err(Stop::from)?;
+        compare(driver)?;
     }
     Ok(())
+}
+
+/// Compares, as long as there is power: a store may read from the disk, which answers nothing without.
+fn compare(driver: &mut Driver<'_>) -> Acted {
+    match driver.compare() {
+        Err(_) if driver.subject.disk.power_is_off() => Err(Stop::PowerOff),
+        other => other.map_err(Stop::from),
+    }
 }
 
 /// Mostly small, sometimes near a sector, a page, or the limit.
