@@ -29,6 +29,8 @@ pub enum FsErrorKind {
     NoSpace,
     /// Somebody else holds the lock.
     Locked,
+    /// The process may not do this, or the file system is read-only.
+    Denied,
     /// Anything else, an input/output error above all.
     Io,
 }

@@ -85,25 +85,26 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
 
 /// Makes the directories and their names durable.
 fn make_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<(), LogError> {
-    let fresh = matches!(fs.list(dir), Err(error) if error.kind == FsErrorKind::NotFound);
-    let parts = [dir.join("groups"), journal_dir(dir), pool_dir(dir)];
+    let journal = journal_dir(dir);
+    let parts = [dir.join("groups"), journal.clone(), pool_dir(dir)];
     for part in &parts {
         fs.create_dir_all(part).map_err(io_error)?;
     }
-    let sync = |path: &Path| fs.sync_dir(path).map_err(io_error);
     for path in parts.iter().map(std::path::PathBuf::as_path).chain([dir]) {
-        sync(path)?;
+        fs.sync_dir(path).map_err(io_error)?;
     }
-    if fresh {
-        // The names above may be new too. Those that cannot be opened were there before.
-        for above in dir
-            .ancestors()
-            .skip(1)
-            .filter(|above| !above.as_os_str().is_empty())
-        {
-            if let Err(error) = fs.sync_dir(above) {
-                log::debug!("directory_not_synced path={} error={error}", above.display());
+    // The first journal file is made after this. Until there is one, the names above may be new too.
+    if !fs.list(&journal).map_err(io_error)?.is_empty() {
+        return Ok(());
+    }
+    let above = dir.ancestors().skip(1);
+    for path in above.filter(|above| !above.as_os_str().is_empty()) {
+        match fs.sync_dir(path) {
+            // A directory in which this process may do nothing was there before.
+            Err(error) if error.kind == FsErrorKind::Denied => {
+                log::debug!("directory_not_synced path={} error={error}", path.display());
             }
+            other => other.map_err(io_error)?,
         }
     }
     Ok(())

@@ -32,6 +32,7 @@ pub(super) fn fs_error(call: &str, path: &Path, error: &io::Error) -> FsError {
         io::ErrorKind::NotFound => FsErrorKind::NotFound,
         io::ErrorKind::AlreadyExists => FsErrorKind::AlreadyExists,
         io::ErrorKind::WouldBlock => FsErrorKind::Locked,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FsErrorKind::Denied,
         _ => FsErrorKind::Io,
     };
     FsError::new(kind, format!("{call} {}: {error}", path.display()))
