@@ -8,7 +8,7 @@ use super::writer::{FreeSlot, JournalFile, Recovered};
 use super::{journal_dir, slot_of_name, slot_path};
 use crate::damage::{damage, damaged, final_sync, io_error};
 use crate::frame::{FrameType, Header};
-use chronik_core::fs::{Advice, FileSystem, OpenMode};
+use chronik_core::fs::{Advice, FileSystem, FsError, OpenMode};
 use chronik_core::{EntryMeta, GroupId, LogError, LogIndex};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
@@ -50,6 +50,9 @@ pub(crate) struct Survey {
     pub(crate) free: Vec<FreeSlot>,
     pub(crate) next_slot: u32,
     pub(crate) next_sequence: u64,
+    /// Files with a lower sequence number are not needed, as the newest file says: what is left of them may have
+    /// been written over.
+    floor: u64,
 }
 
 /// Looks at all journal files.
@@ -99,7 +102,23 @@ pub(crate) fn survey(fs: &dyn FileSystem, dir: &Path, mode: OpenMode) -> Result<
         }
     }
     survey.whole.sort_by_key(|(found, _)| found.preamble.sequence);
+    if let Some((newest, head)) = survey.whole.last() {
+        survey.floor = newest_floor(newest, head).map_err(io_error)?;
+    }
     Ok(survey)
+}
+
+/// The floor as of the last valid frame of the newest file.
+fn newest_floor(found: &Found, head: &Image) -> Result<u64, FsError> {
+    let mut floor = head.floor;
+    let mut scan = Scan::new(found, None);
+    while let Step::Frame(header) = scan.look()? {
+        if header.frame_type == FrameType::Floor {
+            floor = floor.max(header.id.index.0);
+        }
+        scan.skip(&header);
+    }
+    Ok(floor)
 }
 
 /// The state at the head of a file, or `None` where it is not whole.
@@ -141,13 +160,12 @@ impl Survey {
     /// The place in `whole` from which on files follow each other up to the newest.
     pub(crate) fn first_linked(&self) -> usize {
         let mut first = self.whole.len().saturating_sub(1);
-        let floor = self.whole.last().map_or(0, |(_, image)| image.floor);
         while let Some(place) = first.checked_sub(1)
             && let (Some((before, _)), Some((after, _))) = (self.whole.get(place), self.whole.get(first))
         {
             let used = after.preamble.start.checked_sub(before.preamble.start);
             let follows = used.is_some_and(|used| used > PREAMBLE_BYTES && used < before.file_bytes);
-            if !follows || before.preamble.sequence < floor {
+            if !follows || before.preamble.sequence < self.floor {
                 break;
             }
             first = place;

@@ -9,7 +9,7 @@ use crate::damage::final_sync;
 use crate::frame::{FrameType, HEADER_BYTES, Place, Record, encode_header};
 use chronik_core::GroupId;
 use chronik_core::env::Rng;
-use chronik_core::fs::{File, FileSystem, FsError, OpenMode};
+use chronik_core::fs::{File, FileSystem, FsError, FsErrorKind, OpenMode};
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -226,11 +226,21 @@ impl JournalWriter {
         let encoded = preamble.encode();
         let mut header = Vec::with_capacity(HEADER_BYTES);
         let chain = encode_header(&mut header, &head, at, preamble.salt);
-        file.write_at(&[&encoded, &header, &head.payload], 0)?;
-        file.write_at(&[&encoded], slot.file_bytes - PREAMBLE_BYTES)?;
-        final_sync(file.sync_data())?;
+        let copy_at = slot.file_bytes - PREAMBLE_BYTES;
+        let started = file
+            .write_at(&[&encoded, &header, &head.payload], 0)
+            .and_then(|()| file.write_at(&[&encoded], copy_at))
+            .and_then(|()| final_sync(file.sync_data()));
         if let Some(place) = place {
             self.free.swap_remove(place);
+        }
+        if let Err(error) = started {
+            // The file before goes on. A head that was written all the same would hide what follows there.
+            if error.kind == FsErrorKind::NoSpace {
+                erase_preambles(&*file, copy_at)?;
+                self.free.push(slot);
+            }
+            return Err(error);
         }
         self.files.push_back(JournalFile {
             slot: slot.slot,
@@ -302,6 +312,16 @@ impl JournalWriter {
             self.files.pop_front();
         }
     }
+}
+
+/// Makes sure that a file which was not started does not look as if it had been.
+fn erase_preambles(file: &dyn File, copy_at: u64) -> Result<(), FsError> {
+    let nothing = [0; PREAMBLE_BYTES as usize];
+    let erased = file
+        .write_at(&[&nothing], 0)
+        .and_then(|()| file.write_at(&[&nothing], copy_at))
+        .and_then(|()| file.sync_data());
+    final_sync(erased)
 }
 
 /// The end of frames that were written and are not durable yet.
