@@ -23,15 +23,15 @@ fn options(dir: &Path, scale: Scale) -> StoreOptions {
     options.journal_file_bytes = 32 * unit;
     options.journal_files_max = 4;
     options.payload_bytes_max = 8 * unit;
-    options.flush_bytes_max = 8 * unit;
+    options.flush_bytes_max = 12 * unit;
     options.tail_bytes_max = 4 * unit;
-    options.copy_bytes = 2 * unit;
+    options.copy_bytes = 6 * unit;
     options.sync_bytes = 4 * unit;
     options.open_files_max = 2;
     options.maps_max = 2;
     options.pool_bytes_max = 16 * unit;
     options.shrink_step_bytes = 4 * unit;
-    options.free_bytes_min = 0;
+    options.free_bytes_min = 8 * unit;
     options
 }
 

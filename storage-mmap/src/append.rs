@@ -65,33 +65,31 @@ impl GroupWriter {
 }
 
 impl Inner {
-    /// Whether `bytes` of entries more can be taken. What was taken must be copied into segments some day, so space
-    /// for that must be there now.
+    /// Whether `bytes` of entries more can be taken. What was taken must be copied into segments some day, and what
+    /// waits may need another journal file, so space for that must be there now.
     pub(crate) fn admit(self: &Arc<Self>, bytes: u64) -> Result<(), LogError> {
         let owed = self.uncopied_bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        let free = self.free_bytes.load(Ordering::Relaxed);
-        let enough = free >= owed.saturating_add(self.options.free_bytes_min);
-        if enough && !self.is_full() {
+        let needed = owed
+            .saturating_add(self.options.free_bytes_min)
+            .saturating_add(self.journal_wants.load(Ordering::Relaxed));
+        let enough = || self.free_bytes.load(Ordering::Relaxed) >= needed;
+        if enough() && !self.is_full() {
             return Ok(());
         }
         // Look again: space may have returned since.
         self.look_at_space();
-        let free = self.free_bytes.load(Ordering::Relaxed);
-        if free < owed.saturating_add(self.options.free_bytes_min) {
-            self.set_full(true);
-        } else if self.is_full() && !self.is_stuck() {
+        if !enough() {
+            self.wait_for_space();
+            return Err(LogError::Full);
+        }
+        if self.is_full() {
+            self.retry_space();
+            if self.is_starved() || locked(&self.pending).blocked {
+                // How that ends shows later.
+                return Err(LogError::Full);
+            }
             self.set_full(false);
         }
-        if !self.is_full() {
-            return Ok(());
-        }
-        self.start_background();
-        self.retry_blocked();
-        Err(LogError::Full)
-    }
-
-    /// Whether something waits that found no room.
-    fn is_stuck(&self) -> bool {
-        locked(&self.pending).blocked
+        Ok(())
     }
 }

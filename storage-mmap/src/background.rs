@@ -14,6 +14,10 @@ use chronik_core::{GroupId, LogIndex};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long the store waits before it tries again what found no space.
+const SPACE_PACE: Duration = Duration::from_millis(500);
 
 /// What the background lane has to do; behind a lock that it holds while it works.
 #[derive(Debug)]
@@ -38,16 +42,31 @@ impl Background {
 pub(crate) struct Requests {
     /// A job is submitted or running.
     running: bool,
+    /// The last step found no space: nothing is tried until time has passed or space was seen.
+    starved: Starved,
     drops: VecDeque<DropTask>,
     /// It is time to free some space of dropped segments.
     shrink: bool,
     /// Somebody will say when that is.
     shrink_timer: bool,
+    /// Somebody will say when to look for space again.
+    space_timer: bool,
     checkpoints: VecDeque<Arc<Group>>,
     /// Groups that keep old journal files.
     sweep: VecDeque<Arc<Group>>,
     /// Groups with durable entries that no segment has.
     copy: VecDeque<Arc<Group>>,
+}
+
+/// Whether the background lane is short of space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Starved {
+    #[default]
+    No,
+    /// The next step may find that there is space again.
+    Trying,
+    /// It waits.
+    Waiting,
 }
 
 /// Files that nobody needs any more.
@@ -109,7 +128,8 @@ impl Inner {
         let mut requests = locked(&self.requests);
         for group in groups {
             let queued = requests.sweep.iter().any(|queued| queued.id == *group);
-            if let (false, Some(found)) = (queued, known.get(group)) {
+            let sound = known.get(group).filter(|found| found.damaged.is_none());
+            if let (false, Some(found)) = (queued, sound) {
                 requests.sweep.push_back(Arc::clone(found));
             }
         }
@@ -119,7 +139,8 @@ impl Inner {
     pub(crate) fn start_background(self: &Arc<Self>) {
         {
             let mut requests = locked(&self.requests);
-            if requests.running || !self.has_work(&requests) || locked(&self.pending).closed {
+            let waits = requests.starved == Starved::Waiting;
+            if requests.running || waits || !self.has_work(&requests) || locked(&self.pending).closed {
                 return;
             }
             requests.running = true;
@@ -161,7 +182,10 @@ impl Inner {
             (went_on, background.pool.is_shrinking())
         };
         ring::evict(&self.ring, self.options.tail_bytes_max);
-        self.retry_blocked();
+        self.look_at_space();
+        if went_on {
+            self.retry_blocked();
+        }
         if shrinks {
             self.start_shrink_timer();
         }
@@ -197,6 +221,41 @@ impl Inner {
         self.env.spawn.spawn("store-shrink", Box::pin(later));
     }
 
+    /// Whether the last step of the background lane found no space.
+    pub(crate) fn is_starved(&self) -> bool {
+        locked(&self.requests).starved != Starved::No
+    }
+
+    /// Tries again what found no space.
+    pub(crate) fn retry_space(self: &Arc<Self>) {
+        {
+            let mut requests = locked(&self.requests);
+            if requests.starved == Starved::Waiting {
+                requests.starved = Starved::Trying;
+            }
+        }
+        self.start_background();
+        self.retry_blocked();
+    }
+
+    /// There is no space: nothing more is tried for a while.
+    pub(crate) fn wait_for_space(self: &Arc<Self>) {
+        self.set_full(true);
+        if std::mem::replace(&mut locked(&self.requests).space_timer, true) {
+            return;
+        }
+        let inner = Arc::downgrade(self);
+        let pause = self.env.clock.sleep(SPACE_PACE);
+        let later = async move {
+            pause.await;
+            if let Some(inner) = inner.upgrade() {
+                locked(&inner.requests).space_timer = false;
+                inner.retry_space();
+            }
+        };
+        self.env.spawn.spawn("store-space", Box::pin(later));
+    }
+
     fn next_step(&self) -> Option<Step> {
         let mut requests = locked(&self.requests);
         if let Some(task) = requests.drops.pop_front() {
@@ -230,11 +289,17 @@ impl Inner {
             }
         };
         match result {
-            Ok(()) => true,
+            Ok(()) => {
+                if !matches!(step, Step::Drop(_) | Step::Shrink) {
+                    locked(&self.requests).starved = Starved::No;
+                }
+                true
+            }
             Err(error) if error.kind == FsErrorKind::NoSpace => {
-                self.set_full(true);
                 self.give_up_pool(&mut background.pool);
                 self.queue_again(step);
+                locked(&self.requests).starved = Starved::Waiting;
+                self.wait_for_space();
                 false
             }
             Err(error) => {

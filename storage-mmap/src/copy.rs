@@ -9,8 +9,9 @@ use crate::group::Group;
 use crate::group::seg::{Disk, OpenSegment, SealedSegment, SegmentFile};
 use crate::group::state::{GroupState, Rewind};
 use crate::group::tail::TailEntry;
-use crate::journal::group_image::{Stored, stored_record};
+use crate::journal::group_image::{PurgeRecord, Stored, stored_record};
 use crate::pool::Pool;
+use crate::queue::{Effect, Work};
 use crate::segment::cursor::{Cursor, CursorError, Source};
 use crate::segment::header::SegmentHeader;
 use crate::segment::index::SegmentIndex;
@@ -20,6 +21,7 @@ use crate::store::Inner;
 use crate::sync::locked;
 use chronik_core::fs::{File, FsError, FsErrorKind, OpenMode};
 use chronik_core::{LogIndex, Offset};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -339,7 +341,7 @@ impl Inner {
 
     fn seal(
         self: &Arc<Self>,
-        group: &Group,
+        group: &Arc<Group>,
         slot: &mut Option<SegmentWriter>,
         base: LogIndex,
         rewrites: u64,
@@ -372,7 +374,31 @@ impl Inner {
         set_disk(&mut state, base, Disk::Sealed(Arc::new(sealed)));
         *slot = None;
         self.push_control(stored_record(group.id, &stored, state.truncations));
+        self.drop_sealed(group, &mut state);
         Ok(())
+    }
+
+    /// Lets go of segments that were purged before they were sealed. Nobody waits for that.
+    fn drop_sealed(self: &Arc<Self>, group: &Arc<Group>, state: &mut GroupState) {
+        let gone = state.drop_purged();
+        if gone.is_empty() {
+            return;
+        }
+        let record = PurgeRecord {
+            through: state.purged,
+            offset_start: state.offset_start,
+            start: state.start,
+            reset: None,
+        };
+        self.push(Work {
+            group: Arc::clone(group),
+            records: VecDeque::from([record.encode(group.id)]),
+            effect: Effect::Purged {
+                gone,
+                checkpoints: Vec::new(),
+            },
+            ticket: None,
+        });
     }
 
     /// Syncs the segment that is being written and tells the journal how far entries are durable in it.

@@ -3,6 +3,7 @@
 
 use crate::background::DropTask;
 use crate::frame::{FrameType, Record};
+use crate::group::Group;
 use crate::journal::image::Image;
 use crate::journal::writer::JournalWriter;
 use crate::queue::{Effect, Pending, Work};
@@ -10,7 +11,8 @@ use crate::store::Inner;
 use crate::sync::locked;
 use chronik_core::env::DiskLane;
 use chronik_core::fs::FsErrorKind;
-use chronik_core::{GroupId, LogError};
+use chronik_core::{GroupId, LogError, LogIndex};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -34,7 +36,17 @@ struct Batch {
     control: usize,
     /// Calls whose last record is in the batch, and how many of theirs are.
     finished: Vec<(Work, usize)>,
+    /// The first records of an append whose others do not fit.
+    begun: Option<Begun>,
     bytes: u64,
+}
+
+/// A front of an append.
+#[derive(Debug)]
+struct Begun {
+    group: Arc<Group>,
+    through: LogIndex,
+    truncations: u32,
 }
 
 impl Inner {
@@ -107,8 +119,14 @@ impl Inner {
 
     /// Writes everything that waits, on the caller's thread, and ends the journal.
     pub(crate) fn flush_all_and_close(self: &Arc<Self>) -> Result<(), LogError> {
-        while self.flush_step() == Progress::Done {}
+        let mut progress = Progress::Done;
+        while progress == Progress::Done {
+            progress = self.flush_step();
+        }
         self.check_health()?;
+        if progress == Progress::Blocked {
+            return Err(LogError::Full);
+        }
         let mut journal = locked(&self.journal);
         let mut records: Vec<Record> = self.commit_hints(&journal.image);
         records.push(Record::new(FrameType::Close, GroupId(0), bytes::Bytes::new()));
@@ -166,15 +184,29 @@ impl Inner {
         for (work, _) in batch.finished {
             self.complete(work);
         }
-        Progress::Done
+        if let Some(begun) = batch.begun {
+            // Its entries are durable though its ticket waits: they can be copied, and must be where memory is short.
+            self.entries_are_durable(&begun.group, begun.through, begun.truncations);
+        }
+        match self.keep_spare(&mut journal) {
+            Ok(()) => Progress::Done,
+            Err(error) => {
+                self.fail_all(&error);
+                Progress::Idle
+            }
+        }
     }
 
     /// True where the records are durable, false where there was no space and nothing is lost.
-    fn write_and_sync(&self, journal: &mut JournalWriter, records: &[Record]) -> Result<bool, LogError> {
+    fn write_and_sync(
+        self: &Arc<Self>,
+        journal: &mut JournalWriter,
+        records: &[Record],
+    ) -> Result<bool, LogError> {
         let written = match journal.write(records) {
             Ok(written) => written,
             Err(error) if error.kind == FsErrorKind::NoSpace => {
-                self.set_full(true);
+                self.wait_for_space();
                 return Ok(false);
             }
             Err(error) => return Err(self.poison("journal write", &error)),
@@ -199,7 +231,7 @@ impl Inner {
         }
         match self.try_roll(journal) {
             Ok(true) => Progress::Done,
-            Ok(false) => self.flush_hard_states(journal),
+            Ok(false) => Progress::Blocked,
             Err(error) => {
                 self.fail_all(&error);
                 Progress::Idle
@@ -212,19 +244,24 @@ impl Inner {
         if !self.entries_may_flow() {
             return Ok(false);
         }
-        let privileged = !locked(&self.pending).control.is_empty();
+        let (privileged, closing) = {
+            let pending = locked(&self.pending);
+            (!pending.control.is_empty(), pending.closed)
+        };
         if !journal.can_roll(privileged) {
-            self.request_sweep(&journal.holders(1));
-            return Ok(false);
+            let holders = journal.holders(1);
+            self.request_sweep(&holders);
+            if !closing && !self.some_leave(&holders, &journal.image) {
+                return Ok(false);
+            }
         }
         match journal.roll() {
             Ok(()) => {
-                self.set_full(false);
                 self.relieve(journal);
                 Ok(true)
             }
             Err(error) if error.kind == FsErrorKind::NoSpace => {
-                self.set_full(true);
+                self.wait_for_space();
                 self.request_sweep(&journal.holders(1));
                 Ok(false)
             }
@@ -232,56 +269,62 @@ impl Inner {
         }
     }
 
-    /// Writes hard states that wait behind entries which find no room on a full disk: the reserve is theirs. Only
-    /// there a ticket resolves before those of earlier calls; where room comes by itself, order is kept.
-    fn flush_hard_states(self: &Arc<Self>, journal: &mut JournalWriter) -> Progress {
-        if !self.is_full() {
-            return Progress::Blocked;
-        }
-        let (works, records) = self.take_hard_states();
-        if works.is_empty() {
-            return Progress::Blocked;
-        }
-        let bytes: u64 = records.iter().map(Record::frame_bytes).sum();
-        let written = if bytes > journal.room(true) {
-            Ok(false)
-        } else {
-            self.write_and_sync(journal, &records)
-        };
-        match written {
-            Ok(true) => {
-                for work in works {
-                    self.complete(work);
-                }
-                Progress::Done
-            }
-            Ok(false) => {
-                fail(works, &LogError::Full);
-                Progress::Blocked
-            }
-            Err(error) => {
-                fail(works, &error);
-                self.fail_all(&error);
-                Progress::Idle
-            }
-        }
+    /// Whether a call that waits for the journal changes what the journal must keep of one of these groups: then no
+    /// sweep can free the files that hold it, and the call must not wait for them.
+    fn some_leave(&self, groups: &BTreeSet<GroupId>, image: &Image) -> bool {
+        let known = locked(&self.groups);
+        groups.iter().any(|group| {
+            let (Some(found), Some(image)) = (known.get(group), image.groups.get(group)) else {
+                return true;
+            };
+            let state = locked(&found.state);
+            found.damaged.is_none() && (state.truncations != image.truncations || state.start != image.start)
+        })
     }
 
-    fn take_hard_states(&self) -> (Vec<Work>, Vec<Record>) {
-        let mut pending = locked(&self.pending);
-        let is_hard_state =
-            |work: &Work| !work.records.is_empty() && work.records.iter().all(is_hard_state_record);
-        let (mut taken, left): (Vec<Work>, Vec<Work>) = std::mem::take(&mut pending.works)
-            .into_iter()
-            .partition(is_hard_state);
-        pending.works = left.into();
-        let bytes: u64 = taken.iter().map(Work::bytes).sum();
-        pending.bytes = pending.bytes.saturating_sub(bytes);
-        let records = taken
-            .iter_mut()
-            .flat_map(|work| std::mem::take(&mut work.records))
-            .collect();
-        (taken, records)
+    /// Has the next journal file ready before it is needed: where space runs out, what was taken still fits.
+    fn keep_spare(self: &Arc<Self>, journal: &mut JournalWriter) -> Result<(), LogError> {
+        let wants = journal.wanted_spare();
+        let made = if wants > 0 {
+            journal.add_spare(wants)
+        } else {
+            Ok(())
+        };
+        let left = match made {
+            Ok(()) => 0,
+            Err(error) if error.kind == FsErrorKind::NoSpace => {
+                self.wait_for_space();
+                wants
+            }
+            Err(error) => return Err(self.poison("journal file", &error)),
+        };
+        self.journal_wants.store(left, Ordering::Relaxed);
+        self.journal_room.store(journal.whole_room(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes sure that the journal takes `bytes` of entries more without space from the file system. Where it has as
+    /// many files as it may, room comes by itself.
+    pub(crate) fn reserve_journal(self: &Arc<Self>, bytes: u64) -> Result<(), LogError> {
+        // Frames are longer than what is in them.
+        let needed = bytes.saturating_add(bytes / 2);
+        let enough = |room: u64| room >= locked(&self.pending).bytes.saturating_add(needed);
+        if enough(self.journal_room.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
+        let mut journal = locked(&self.journal);
+        while !enough(journal.whole_room()) && journal.may_grow() {
+            match journal.add_file() {
+                Ok(()) => {}
+                Err(error) if error.kind == FsErrorKind::NoSpace => {
+                    self.wait_for_space();
+                    return Err(LogError::Full);
+                }
+                Err(error) => return Err(self.poison("journal file", &error)),
+            }
+        }
+        self.journal_room.store(journal.whole_room(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Asks for older journal files to be freed, early enough that appends need not wait for it.
@@ -306,6 +349,11 @@ impl Inner {
         }
     }
 
+    /// Whether nothing must hold back what was taken: no more is taken on a full disk, or of a store that closes.
+    fn drains(&self) -> bool {
+        self.is_full() || locked(&self.pending).closed
+    }
+
     /// Whether entries may become durable before more of them are copied: memory is bounded.
     fn entries_may_flow(&self) -> bool {
         let limit = self
@@ -314,16 +362,19 @@ impl Inner {
             .saturating_mul(4)
             .max(self.options.tail_bytes_max);
         let unflushed = locked(&self.pending).bytes;
-        self.uncopied_bytes
-            .load(Ordering::Relaxed)
-            .saturating_sub(unflushed)
-            <= limit
+        let uncopied = self.uncopied_bytes.load(Ordering::Relaxed);
+        uncopied.saturating_sub(unflushed) <= limit || self.drains()
     }
 
     fn take_batch(&self, journal: &JournalWriter) -> Batch {
-        let entries_may_flow = self.entries_may_flow();
+        let entry_room = if self.entries_may_flow() {
+            journal.room(self.drains())
+        } else {
+            0
+        };
         let mut batch = Batch::default();
         let mut pending = locked(&self.pending);
+        let pending = &mut *pending;
         while let Some(record) = pending.control.front() {
             if batch.bytes + record.frame_bytes() > journal.room(true) {
                 break;
@@ -343,8 +394,7 @@ impl Inner {
             let before = (batch.bytes, batch.records.len());
             while let Some(record) = work.records.front() {
                 let room = match record.frame_type {
-                    FrameType::Entry | FrameType::Checkpoint if entries_may_flow => journal.room(false),
-                    FrameType::Entry | FrameType::Checkpoint => 0,
+                    FrameType::Entry | FrameType::Checkpoint => entry_room,
                     _ => journal.room(true),
                 };
                 let bytes = record.frame_bytes();
@@ -354,9 +404,9 @@ impl Inner {
                 batch.bytes += bytes;
                 batch.records.extend(work.records.pop_front());
             }
-            let complete = work.records.is_empty();
             pending.bytes = pending.bytes.saturating_sub(batch.bytes - before.0);
-            if !complete {
+            if !work.records.is_empty() {
+                batch.begun = begun(work, batch.records.get(before.1..).unwrap_or_default());
                 break;
             }
             if let Some(work) = pending.works.pop_front() {
@@ -378,29 +428,28 @@ impl Inner {
         fail(works, error);
     }
 
+    /// Entries up to `through` are durable, unless the log was truncated since.
+    fn entries_are_durable(&self, group: &Arc<Group>, through: LogIndex, truncations: u32) {
+        let mut state = locked(&group.state);
+        if state.truncations == truncations {
+            state.durable = state.durable.max(through);
+            self.queue_copy(group, &mut state);
+        }
+    }
+
     /// What follows from a call that is durable now.
     fn complete(self: &Arc<Self>, work: Work) {
         match work.effect {
             Effect::None => {}
             Effect::Entries { through, truncations } => {
-                let mut state = locked(&work.group.state);
-                if state.truncations == truncations {
-                    state.durable = state.durable.max(through);
-                    self.queue_copy(&work.group, &mut state);
-                }
+                self.entries_are_durable(&work.group, through, truncations);
             }
             Effect::Truncated {
                 through,
                 truncations,
                 gone,
             } => {
-                {
-                    let mut state = locked(&work.group.state);
-                    if state.truncations == truncations {
-                        state.durable = state.durable.max(through);
-                        self.queue_copy(&work.group, &mut state);
-                    }
-                }
+                self.entries_are_durable(&work.group, through, truncations);
                 self.queue_drop(DropTask::segments(&work.group, gone));
             }
             Effect::Purged { gone, checkpoints } => {
@@ -423,14 +472,22 @@ impl Inner {
     }
 }
 
+/// What part of a call that goes on in the next flush lies in `records`, the last ones of this one.
+fn begun(work: &Work, records: &[Record]) -> Option<Begun> {
+    let Effect::Entries { truncations, .. } = work.effect else {
+        return None;
+    };
+    Some(Begun {
+        group: Arc::clone(&work.group),
+        through: records.last()?.id.index,
+        truncations,
+    })
+}
+
 fn begin_flushing(pending: &mut Pending) -> bool {
     let begins = !pending.flushing && !pending.closed;
     pending.flushing |= begins;
     begins
-}
-
-fn is_hard_state_record(record: &Record) -> bool {
-    record.frame_type == FrameType::HardState
 }
 
 /// Whether a record of the store still says something true: calls that went before it may have changed that.
@@ -459,9 +516,13 @@ fn fail(works: impl IntoIterator<Item = Work>, error: &LogError) {
     }
 }
 
-/// The records of a batch go back to the calls they belong to. The store makes its own again when they are needed.
-fn put_back(pending: &mut Pending, batch: Batch) {
-    let mut records = batch.records.into_iter().skip(batch.control);
+/// The records of a batch go back to where they came from.
+fn put_back(pending: &mut Pending, mut batch: Batch) {
+    let calls = batch.records.split_off(batch.control);
+    for record in batch.records.into_iter().rev() {
+        pending.control.push_front(record);
+    }
+    let mut records = calls.into_iter();
     let mut restored = Vec::with_capacity(batch.finished.len());
     for (mut work, count) in batch.finished {
         work.records = records.by_ref().take(count).collect();

@@ -58,6 +58,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
     let journal =
         JournalWriter::start(config, Arc::clone(&fs), Arc::clone(&env.rng), recovered).map_err(io_error)?;
     let inner = Arc::new(Inner {
+        journal_room: AtomicU64::new(journal.whole_room()),
         journal: Mutex::new(journal),
         background: Mutex::new(Background::new(pool)),
         requests: Mutex::new(Requests::default()),
@@ -68,6 +69,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         health: Watch::new(StoreHealth::Working),
         uncopied_bytes: AtomicU64::new(0),
         free_bytes: AtomicU64::new(0),
+        journal_wants: AtomicU64::new(0),
         lock: Mutex::new(Some(lock)),
         closed: AtomicBool::new(false),
         options,

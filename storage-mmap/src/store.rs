@@ -46,6 +46,10 @@ pub(crate) struct Inner {
     pub(crate) uncopied_bytes: AtomicU64,
     /// Bytes free on the file system when somebody looked last.
     pub(crate) free_bytes: AtomicU64,
+    /// Bytes that the journal will take from the file system for its next file, once it needs one.
+    pub(crate) journal_wants: AtomicU64,
+    /// Bytes of frames that fit into the journal files that are there.
+    pub(crate) journal_room: AtomicU64,
     pub(crate) lock: Mutex<Option<Box<dyn DirLock>>>,
     pub(crate) closed: AtomicBool,
 }

@@ -120,7 +120,8 @@ impl LogWriter for GroupWriter {
 
     fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
         self.inner.check_open()?;
-        self.inner.admit(bytes)
+        self.inner.admit(bytes)?;
+        self.inner.reserve_journal(bytes)
     }
 }
 

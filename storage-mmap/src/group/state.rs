@@ -267,8 +267,16 @@ impl GroupState {
             self.rewrites += 1;
             return gone;
         }
+        self.drop_purged()
+    }
+
+    /// Drops the sealed segments that nobody needs. One that is not sealed yet stays until it is: the journal must
+    /// be able to say that its entries are stored, or to name the files that hold them.
+    pub(crate) fn drop_purged(&mut self) -> Vec<Seg> {
+        let mut gone = Vec::new();
         while let Some(seg) = self.segs.front()
             && seg.closed
+            && matches!(seg.disk, Disk::Sealed(_))
             && seg.last.index <= self.purged.index
             && seg.end_offset <= self.offset_start
         {

@@ -185,6 +185,42 @@ impl JournalWriter {
         !self.free.is_empty() || self.files.len() < self.config.files_max + usize::from(privileged)
     }
 
+    /// How many bytes of frames fit into the file that takes them now and into those that may be written over.
+    pub(crate) fn whole_room(&self) -> u64 {
+        let later = self.free.iter().map(|slot| slot.file_bytes / 2).sum::<u64>();
+        self.room(false) + later
+    }
+
+    /// Whether there may be one file more.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.files.len() + self.free.len() < self.config.files_max
+    }
+
+    /// How long a file should be made now for the next roll; 0 where there is one, or it is too early, or there may
+    /// be no more.
+    pub(crate) fn wanted_spare(&self) -> u64 {
+        let (Some(active), Some(file)) = (&self.active, self.files.back()) else {
+            return 0;
+        };
+        let early = active.end < file.file_bytes / 2;
+        if early || !self.free.is_empty() || self.files.len() >= self.config.files_max {
+            return 0;
+        }
+        self.wanted_bytes(&self.head())
+    }
+
+    /// Makes a file for a later roll.
+    pub(crate) fn add_file(&mut self) -> Result<(), FsError> {
+        self.add_spare(self.wanted_bytes(&self.head()))
+    }
+
+    /// Makes a file of this length for a later roll.
+    pub(crate) fn add_spare(&mut self, file_bytes: u64) -> Result<(), FsError> {
+        let (slot, _) = self.create(file_bytes)?;
+        self.free.push(slot);
+        Ok(())
+    }
+
     /// Goes on in another file.
     pub(crate) fn roll(&mut self) -> Result<(), FsError> {
         let (Some(active), Some(file)) = (&self.active, self.files.back()) else {
@@ -194,12 +230,20 @@ impl JournalWriter {
         self.start_file(start, chain)
     }
 
+    fn head(&self) -> Record {
+        Record::new(FrameType::Head, GroupId(0), self.image.encode())
+    }
+
+    /// How long a file must be that starts with `head`, which leaves room for what comes after it.
+    fn wanted_bytes(&self, head: &Record) -> u64 {
+        self.config.file_bytes.max(head.frame_bytes().saturating_mul(4))
+    }
+
     fn start_file(&mut self, start: u64, chain: u32) -> Result<(), FsError> {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let head = Record::new(FrameType::Head, GroupId(0), self.image.encode());
-        // The head must leave room for what comes after it.
-        let wanted = self.config.file_bytes.max(head.frame_bytes().saturating_mul(4));
+        let head = self.head();
+        let wanted = self.wanted_bytes(&head);
         let place = self.free.iter().position(|slot| slot.file_bytes >= wanted);
         let (slot, file) = match place {
             Some(place) => {
