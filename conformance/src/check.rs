@@ -3,6 +3,7 @@
 use crate::world::{Seed, locked};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 /// How binding a clause is.
@@ -104,6 +105,9 @@ impl fmt::Display for Marks {
         f.write_str(&list.join(", "))
     }
 }
+
+/// A future that stays on its thread.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What a check does.
 pub type Body<'a> = Box<dyn Fn(Seed, &Marks) -> Verdict + Send + Sync + 'a>;

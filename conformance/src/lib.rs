@@ -1,6 +1,7 @@
 //! Checks that a backend keeps the contracts of `chronik-core`, and the simulated world they run in.
 //!
 //! - [`log_store`]: checks of the log store contract, for any backend.
+//! - [`transport`]: checks of the transport contract, for transports over sockets or a simulated network.
 //! - [`world`]: a disk that loses what was not synced, a clock, tasks and disk threads that move step by step.
 //! - [`model`]: the sequential specification that answers are compared with.
 //! - [`reference`](mod@reference): small, correct backends, and switches that break them.
@@ -11,4 +12,5 @@ pub mod log_store;
 pub mod model;
 pub mod reference;
 pub mod runner;
+pub mod transport;
 pub mod world;

@@ -5,6 +5,7 @@ pub mod disk;
 pub mod env;
 pub mod net;
 pub mod prng;
+pub mod real;
 
 pub use disk::SimDisk;
 pub use env::{SimEnv, SimNode};

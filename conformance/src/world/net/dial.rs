@@ -2,7 +2,7 @@
 
 use super::endpoint::Stage;
 use super::session::install;
-use super::{Net, State};
+use super::{Net, NetMutant, State};
 use chronik_core::NodeId;
 use chronik_core::env::Env;
 use event_listener::EventListener;
@@ -27,21 +27,30 @@ enum Wish {
 /// Keeps a session with `peer` for as long as it stands in the address book.
 pub(super) async fn keep(net: Arc<Net>, env: Env, endpoint: u64, peer: NodeId) {
     let mut pause = FIRST_PAUSE;
+    let (mut failures, mut remembered) = (0, None);
     loop {
         match wish(&net, endpoint, peer) {
+            Wish::Nothing if net.lock().has(NetMutant::CloseLeaksTask) => std::future::pending().await,
             Wish::Nothing => return,
+            Wish::Dial(_) if failures > 4 && net.lock().has(NetMutant::GivesUp) => return,
             Wish::Keep(listener) => {
                 pause = FIRST_PAUSE;
                 listener.await;
             }
             Wish::Dial(address) => {
-                if let Err(reason) = attempt(&net, endpoint, peer, &address).await {
+                let resolved = resolve(&net, &address, &mut remembered);
+                if let Err(reason) = attempt(&net, endpoint, peer, (&address, resolved)).await {
+                    failures += 1;
                     log::debug!("event=dial_failed peer={peer} address={address} reason=\"{reason}\"");
                     // Half of the pause is fixed and half is random, so that nodes do not dial in step.
                     let half = u64::try_from(pause.as_nanos() / 2).unwrap_or(u64::MAX);
                     let jitter = Duration::from_nanos(env.rng.next_u64() % half.max(1));
                     env.clock.sleep(pause / 2 + jitter).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = if net.lock().has(NetMutant::NoBackoff) {
+                        Duration::from_micros(10)
+                    } else {
+                        (pause * 2).min(LONGEST_PAUSE)
+                    };
                 }
             }
         }
@@ -65,7 +74,12 @@ fn wish(net: &Net, endpoint: u64, peer: NodeId) -> Wish {
 }
 
 /// One attempt: a way there, the greeting, and a way back.
-async fn attempt(net: &Arc<Net>, endpoint: u64, peer: NodeId, address: &str) -> Result<(), String> {
+async fn attempt(
+    net: &Arc<Net>,
+    endpoint: u64,
+    peer: NodeId,
+    (address, resolved): (&str, Option<SocketAddr>),
+) -> Result<(), String> {
     let (own, patience, there, back) = {
         let mut state = net.lock();
         let state = &mut *state;
@@ -78,7 +92,7 @@ async fn attempt(net: &Arc<Net>, endpoint: u64, peer: NodeId, address: &str) -> 
     };
     let clock = &net.env.clock;
     clock.sleep(there).await;
-    let arrived = arrive(&net.lock(), (own, peer), address);
+    let arrived = arrive(&mut net.lock(), (own, peer), address, resolved);
     match arrived {
         Arrival::Silence => {
             let changed = net.changed.listen();
@@ -91,7 +105,7 @@ async fn attempt(net: &Arc<Net>, endpoint: u64, peer: NodeId, address: &str) -> 
         }
         Arrival::Listener(target) => {
             clock.sleep(back).await;
-            greet(net, endpoint, target, (own, peer))
+            greet(net, endpoint, target, (own, peer), address)
         }
     }
 }
@@ -102,12 +116,31 @@ enum Arrival {
     Silence,
 }
 
-fn arrive(state: &State, (own, peer): (NodeId, NodeId), address: &str) -> Arrival {
-    let resolved: Option<SocketAddr> = state.hosts.get(address).copied().or_else(|| address.parse().ok());
+/// The address that a name leads to now.
+fn resolve(net: &Net, name: &str, remembered: &mut Option<SocketAddr>) -> Option<SocketAddr> {
+    let state = net.lock();
+    if remembered.is_some() && state.has(NetMutant::CachesAddress) {
+        return *remembered;
+    }
+    *remembered = state.hosts.get(name).copied().or_else(|| name.parse().ok());
+    *remembered
+}
+
+fn arrive(
+    state: &mut State,
+    (own, peer): (NodeId, NodeId),
+    address: &str,
+    resolved: Option<SocketAddr>,
+) -> Arrival {
     let Some(resolved) = resolved else {
         return Arrival::Refused(format!("{address} is unknown"));
     };
-    if !state.links.is_open(own, peer) {
+    state.wires.count_attempt(address);
+    let wire = state.wires.get(address);
+    if wire.refuses {
+        return Arrival::Refused("refused".to_owned());
+    }
+    if !state.links.is_open(own, peer) || wire.hold_to_listener || wire.hold_to_dialler {
         return Arrival::Silence;
     }
     match state.endpoints.iter().find(|(_, there)| there.local == resolved) {
@@ -118,7 +151,13 @@ fn arrive(state: &State, (own, peer): (NodeId, NodeId), address: &str) -> Arriva
 }
 
 /// Both say who they are, and refuse whom they do not look for.
-fn greet(net: &Arc<Net>, endpoint: u64, target: u64, (own, peer): (NodeId, NodeId)) -> Result<(), String> {
+fn greet(
+    net: &Arc<Net>,
+    endpoint: u64,
+    target: u64,
+    (own, peer): (NodeId, NodeId),
+    wire: &str,
+) -> Result<(), String> {
     let mut state = net.lock();
     let state = &mut *state;
     let here = state.endpoints.get(&endpoint).ok_or("closed")?;
@@ -131,18 +170,18 @@ fn greet(net: &Arc<Net>, endpoint: u64, target: u64, (own, peer): (NodeId, NodeI
         return Err("no answer".to_owned());
     }
     let (mine, theirs) = (&here.options.hello, &there.options.hello);
-    if mine.cluster_id != theirs.cluster_id {
+    if mine.cluster_id != theirs.cluster_id && !here.has(NetMutant::AcceptsOtherCluster) {
         return Err(format!("it belongs to cluster {}", theirs.cluster_id));
     }
-    if mine.version != theirs.version {
+    if mine.version != theirs.version && !here.has(NetMutant::AcceptsOtherVersion) {
         return Err(format!("it speaks version {}", theirs.version));
     }
-    if theirs.node != peer {
+    if theirs.node != peer && !here.has(NetMutant::AcceptsOtherNode) {
         return Err(format!("it is node {}", theirs.node));
     }
     if there.stage != Stage::Open || here.stage != Stage::Open {
         return Err("closing".to_owned());
     }
-    install(net, state, endpoint, target);
+    install(net, state, (endpoint, target), (peer, wire));
     Ok(())
 }

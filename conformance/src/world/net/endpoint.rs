@@ -1,9 +1,11 @@
 //! A bound transport as the network sees it.
 
+use super::NetMutant;
 use super::inbound::Inbox;
 use super::session::Session;
 use crate::world::SimNode;
-use chronik_core::transport::{BindOptions, CallOutcome, PeerState, SendError};
+use bytes::Bytes;
+use chronik_core::transport::{BindOptions, CallOutcome, Lane, PeerState, SendError};
 use chronik_core::{NodeId, Watch};
 use event_listener::Event;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,15 @@ pub(super) enum Stage {
     Closed,
 }
 
+/// A call that waits for its outcome.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) session: u64,
+    pub(super) slot: CallSlot,
+    pub(super) lane: Lane,
+    pub(super) message: Bytes,
+}
+
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) process: SimNode,
@@ -37,14 +48,22 @@ pub(super) struct Endpoint {
     /// How many sessions there were with each peer.
     counts: BTreeMap<NodeId, u64>,
     pub(super) inbox: Inbox,
-    /// The calls without an outcome, each with its session.
-    pub(super) calls: BTreeMap<u64, (u64, CallSlot)>,
+    /// The calls without an outcome.
+    pub(super) calls: BTreeMap<u64, Pending>,
+    /// Whether nobody is let in any more.
+    pub(super) is_deaf: bool,
+    mutant: Option<NetMutant>,
     /// The address book changed, or the end came.
     pub(super) changed: Arc<Event>,
 }
 
 impl Endpoint {
-    pub(super) fn new(process: SimNode, options: BindOptions, local: SocketAddr) -> Self {
+    pub(super) fn new(
+        process: SimNode,
+        options: BindOptions,
+        local: SocketAddr,
+        mutant: Option<NetMutant>,
+    ) -> Self {
         Self {
             process,
             options,
@@ -57,6 +76,8 @@ impl Endpoint {
             counts: BTreeMap::new(),
             inbox: Inbox::default(),
             calls: BTreeMap::new(),
+            is_deaf: false,
+            mutant,
             changed: Arc::default(),
         }
     }
@@ -67,7 +88,7 @@ impl Endpoint {
 
     /// Whether somebody answers here.
     pub(super) fn answers(&self) -> bool {
-        self.process.runs() && self.stage != Stage::Closed
+        self.process.runs() && self.stage != Stage::Closed && !self.is_deaf
     }
 
     /// The session over which a message to `to` goes.
@@ -85,7 +106,9 @@ impl Endpoint {
     pub(super) fn attach(&mut self, peer: NodeId, session: u64) {
         self.current.insert(peer, session);
         *self.counts.entry(peer).or_default() += 1;
-        self.inbox.forget_others(peer, session);
+        if !self.has(NetMutant::KeepsOldInbox) {
+            self.inbox.forget_others(peer, session);
+        }
         self.publish();
     }
 
@@ -95,12 +118,26 @@ impl Endpoint {
             self.current.remove(&peer);
             self.publish();
         }
-        self.calls.retain(|_, (of, slot)| {
-            if *of == session {
-                finish(slot, CallOutcome::Unknown("the session was lost".into()));
+        if self.has(NetMutant::ForgetsInFlight) || self.has(NetMutant::Resends) {
+            return;
+        }
+        let outcome = if self.has(NetMutant::LostIsNotDelivered) {
+            CallOutcome::NotDelivered(SendError::Disconnected)
+        } else if self.has(NetMutant::MakesUpAnswers) {
+            CallOutcome::Answered(Bytes::new())
+        } else {
+            CallOutcome::Unknown("the session was lost".into())
+        };
+        self.calls.retain(|_, call| {
+            if call.session == session {
+                finish(&call.slot, outcome.clone());
             }
-            *of != session
+            call.session != session
         });
+    }
+
+    pub(super) fn has(&self, mutant: NetMutant) -> bool {
+        self.mutant == Some(mutant)
     }
 
     /// Tells those who wait how the sessions stand.

@@ -1,8 +1,9 @@
 //! What arrived and was not read yet, and the stream that reads it.
 
-use super::Net;
 use super::endpoint::Stage;
 use super::lane::{ANSWERS, Frame};
+use super::session::end_side;
+use super::{Net, NetMutant};
 
 use bytes::Bytes;
 use chronik_core::transport::{Inbound, InboundStream, Lane, Reply};
@@ -37,13 +38,19 @@ impl Inbox {
         self.waiting.get(&(from, lane)).copied().unwrap_or(0)
     }
 
-    pub(super) fn push(&mut self, arrived: Arrived) {
+    pub(super) fn push(&mut self, arrived: Arrived, single_lane: bool) {
         *self.waiting.entry((arrived.from, arrived.lane)).or_default() += arrived.bytes.len() as u64;
         match arrived.lane {
-            Lane::Control => self.control.push_back(arrived),
-            Lane::Replication | Lane::Bulk => self.others.push_back(arrived),
+            Lane::Control if !single_lane => self.control.push_back(arrived),
+            _ => self.others.push_back(arrived),
         }
         self.arrived.notify(usize::MAX);
+    }
+
+    /// How much waits from one peer.
+    pub(super) fn waiting_of(&self, peer: NodeId) -> u64 {
+        let lanes = self.waiting.iter().filter(|((from, _), _)| *from == peer);
+        lanes.map(|(_, bytes)| *bytes).sum()
     }
 
     fn pop(&mut self) -> Option<Arrived> {
@@ -196,8 +203,13 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if self.is_open {
-            self.send(None);
+        if !self.is_open {
+            return;
+        }
+        self.send(None);
+        let mut state = self.net.lock();
+        if state.has(NetMutant::SilenceEndsSession) {
+            end_side(&self.net, &mut state, self.session, self.endpoint, true);
         }
     }
 }

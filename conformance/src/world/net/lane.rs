@@ -59,10 +59,12 @@ pub(super) struct LaneQueue {
 
 impl LaneQueue {
     /// Queues a frame that would arrive at `due`, but never before those ahead of it.
-    pub(super) fn push(&mut self, due: Duration, frame: Frame) {
+    pub(super) fn push(&mut self, due: Duration, frame: Frame, overtakes: bool) {
         self.last_due = self.last_due.max(due);
         self.bytes += frame.len();
-        self.frames.push_back((self.last_due, frame));
+        let behind = usize::from(overtakes && !self.frames.is_empty());
+        let at = self.frames.len() - behind;
+        self.frames.insert(at, (self.last_due, frame));
         self.moved.notify(usize::MAX);
     }
 

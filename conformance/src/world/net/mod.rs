@@ -24,14 +24,18 @@ mod endpoint;
 mod inbound;
 mod lane;
 mod link;
+mod mutant;
 mod pump;
 mod session;
 mod sim_transport;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use link::LinkDelay;
+pub use mutant::NetMutant;
 pub use sim_transport::SimTransportFactory;
+pub use wire::Way;
 
 use super::{Seed, SimEnv, SimNode, locked};
 use chronik_core::NodeId;
@@ -45,6 +49,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use wire::Wires;
 
 /// How a network behaves when nobody tells it otherwise.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +100,10 @@ struct State {
     options: NetOptions,
     links: Links,
     hosts: BTreeMap<String, SocketAddr>,
+    wires: Wires,
+    /// Addresses that a mutant keeps.
+    held: Vec<SocketAddr>,
+    mutant: Option<NetMutant>,
     endpoints: BTreeMap<u64, Endpoint>,
     sessions: BTreeMap<u64, Session>,
     next_id: u64,
@@ -133,6 +142,10 @@ impl Net {
 }
 
 impl State {
+    fn has(&self, mutant: NetMutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
     fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -143,6 +156,12 @@ impl SimNet {
     /// A network in the world of `sim`.
     #[must_use]
     pub fn new(sim: &SimEnv, seed: Seed, options: NetOptions) -> Self {
+        Self::broken(sim, seed, options, None)
+    }
+
+    /// A network whose transports break one guarantee.
+    #[must_use]
+    pub fn broken(sim: &SimEnv, seed: Seed, options: NetOptions, mutant: Option<NetMutant>) -> Self {
         Self {
             net: Arc::new(Net {
                 env: sim.env(),
@@ -150,6 +169,9 @@ impl SimNet {
                     options,
                     links: Links::new(seed.prng()),
                     hosts: BTreeMap::new(),
+                    wires: Wires::default(),
+                    held: Vec::new(),
+                    mutant,
                     endpoints: BTreeMap::new(),
                     sessions: BTreeMap::new(),
                     next_id: 0,
@@ -250,6 +272,16 @@ impl SimNet {
     #[must_use]
     pub fn trace_lines(&self) -> Vec<String> {
         self.net.lock().trace.lines.clone().unwrap_or_default()
+    }
+
+    /// Sends bytes that are no transport's to a listener.
+    pub fn send_garbage(&self, to: SocketAddr) {
+        self.note(format_args!("garbage {to}"));
+        let mut state = self.net.lock();
+        let deaf = state.has(NetMutant::DeafAfterGarbage);
+        for endpoint in state.endpoints.values_mut().filter(|there| there.local == to) {
+            endpoint.is_deaf |= deaf;
+        }
     }
 
     fn note(&self, event: fmt::Arguments<'_>) {

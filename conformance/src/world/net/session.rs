@@ -1,8 +1,8 @@
 //! Sessions: two ends that agree, until one of them notices that they do not.
 
 use super::endpoint::Endpoint;
-use super::lane::{Frame, LANES, LaneQueue};
-use super::{End, Net, State, pump};
+use super::lane::{Frame, LANES, LaneQueue, place};
+use super::{End, Net, NetMutant, State, Way, pump};
 use chronik_core::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub(super) struct Side {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) sides: [Side; 2],
+    /// The name under which it was dialled.
+    pub(super) wire: String,
+    dialler: u64,
 }
 
 /// An end of a session and the other one.
@@ -32,7 +35,12 @@ pub(super) struct Ends<'a> {
 }
 
 impl Session {
-    fn new(one: &Endpoint, one_id: u64, other: &Endpoint, other_id: u64, now: Duration) -> Self {
+    fn new(
+        (one, one_id): (&Endpoint, u64),
+        (other, other_id): (&Endpoint, u64),
+        wire: &str,
+        now: Duration,
+    ) -> Self {
         let side = |endpoint: &Endpoint, id: u64| Side {
             endpoint: id,
             node: endpoint.node(),
@@ -42,6 +50,8 @@ impl Session {
         };
         Self {
             sides: [side(one, one_id), side(other, other_id)],
+            wire: wire.to_owned(),
+            dialler: one_id,
         }
     }
 
@@ -64,6 +74,15 @@ impl Session {
     /// The place of an endpoint in this session.
     pub(super) fn place_of(&self, endpoint: u64) -> Option<usize> {
         self.sides.iter().position(|side| side.endpoint == endpoint)
+    }
+
+    /// Which way of the wire the end at `place` sends.
+    pub(super) fn way(&self, place: usize) -> Way {
+        let dials = self
+            .sides
+            .get(place)
+            .is_some_and(|side| side.endpoint == self.dialler);
+        if dials { Way::ToListener } else { Way::ToDialler }
     }
 
     /// Wakes everything that waits for this session.
@@ -102,7 +121,7 @@ impl State {
         let Ends { near, far } = session.ends(place);
         let due = now + self.links.draw(near.node, far.node, self.options.delay);
         match near.out.get_mut(lane) {
-            Some(queue) if near.is_open => queue.push(due, frame),
+            Some(queue) if near.is_open => queue.push(due, frame, self.mutant == Some(NetMutant::Overtakes)),
             _ => return false,
         }
         true
@@ -110,17 +129,25 @@ impl State {
 }
 
 /// Gives two endpoints a session, unless they have one that both believe in. What either had before ends.
-pub(super) fn install(net: &Arc<Net>, state: &mut State, one: u64, other: u64) {
+pub(super) fn install(
+    net: &Arc<Net>,
+    state: &mut State,
+    (one, other): (u64, u64),
+    (dialled, wire): (NodeId, &str),
+) {
     let now = net.now();
     let (Some(first), Some(second)) = (state.endpoints.get(&one), state.endpoints.get(&other)) else {
         return;
     };
-    let (node, peer) = (first.node(), second.node());
+    let (node, mut peer) = (first.node(), second.node());
+    if state.has(NetMutant::AcceptsOtherNode) {
+        peer = dialled;
+    }
     let (of_first, of_second) = (first.current.get(&peer), second.current.get(&node));
-    if of_first.is_some() && of_first == of_second {
+    if of_first.is_some() && of_first == of_second && !state.has(NetMutant::TwoSessions) {
         return;
     }
-    let mut session = Session::new(first, one, second, other, now);
+    let mut session = Session::new((first, one), (second, other), wire, now);
     // Both ends are told at once; only the order of the ends follows the dialler.
     session.sides.sort_by_key(|side| side.node);
     let older = [(one, of_first.copied()), (other, of_second.copied())];
@@ -136,8 +163,29 @@ pub(super) fn install(net: &Arc<Net>, state: &mut State, one: u64, other: u64) {
             endpoint.attach(peer, id);
         }
     }
+    if state.has(NetMutant::Resends) {
+        resend(state, now, one, id);
+        resend(state, now, other, id);
+    }
     state.trace.note(now, format_args!("session {id} {node} {peer}"));
     pump::start(net, id);
+}
+
+/// Sends the calls without an answer again.
+fn resend(state: &mut State, now: Duration, endpoint: u64, session: u64) {
+    let Some(here) = state.endpoints.get_mut(&endpoint) else {
+        return;
+    };
+    let mut again = Vec::new();
+    for (call, pending) in &mut here.calls {
+        pending.session = session;
+        again.push((*call, pending.lane, pending.message.clone()));
+    }
+    for (call, lane, bytes) in again {
+        let call = Some(call);
+        let frame = Frame::Message { lane, call, bytes };
+        state.put(now, session, endpoint, place(lane), frame);
+    }
 }
 
 /// Ends a session for one of its ends, and lets the other learn of it where `tell` says so.
@@ -233,6 +281,9 @@ pub(super) fn unbind(net: &Arc<Net>, state: &mut State, id: u64, tell: bool) {
         end_side(net, state, session, id, tell);
     }
     if let Some(mut endpoint) = state.endpoints.remove(&id) {
+        if state.has(NetMutant::HoldsAddress) {
+            state.held.push(endpoint.local);
+        }
         endpoint.stage = super::endpoint::Stage::Closed;
         endpoint.inbox.clear();
         endpoint.publish();

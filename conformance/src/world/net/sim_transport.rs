@@ -1,10 +1,10 @@
 //! The transport over a simulated network.
 
-use super::endpoint::{CallSlot, Endpoint, Stage};
+use super::endpoint::{CallSlot, Endpoint, Pending, Stage};
 use super::inbound::SimInbound;
 use super::lane::{Frame, place};
 use super::session::{end_side, unbind};
-use super::{Net, State, dial};
+use super::{Net, NetMutant, State, dial};
 use crate::world::SimNode;
 use bytes::Bytes;
 use chronik_core::transport::{
@@ -39,7 +39,7 @@ impl SimTransportFactory {
         state
             .trace
             .note(now, format_args!("bind {local} {}", options.hello.node));
-        let endpoint = Endpoint::new(self.process.clone(), options, local);
+        let endpoint = Endpoint::new(self.process.clone(), options, local, state.mutant);
         let peers = endpoint.peers.clone();
         state.endpoints.insert(id, endpoint);
         let shared = Arc::new(SimTransport {
@@ -61,7 +61,9 @@ impl SimTransportFactory {
 
 /// The address to listen on; port 0 stands for a free one.
 fn free_address(state: &State, wanted: SocketAddr, id: u64) -> Result<SocketAddr, String> {
-    let taken = |address: SocketAddr| state.endpoints.values().any(|there| there.local == address);
+    let taken = |address: SocketAddr| {
+        state.held.contains(&address) || state.endpoints.values().any(|there| there.local == address)
+    };
     if wanted.port() != 0 {
         return if taken(wanted) {
             Err(format!("listen: {wanted} is in use; choose another port"))
@@ -101,8 +103,17 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(endpoint) = self.net.lock().endpoints.get_mut(&self.endpoint) {
-            endpoint.calls.remove(&self.call);
+        let mut state = self.net.lock();
+        let leaks = state.has(NetMutant::LeaksCalls);
+        let endpoint = state.endpoints.get_mut(&self.endpoint);
+        let pending = endpoint.and_then(|endpoint| endpoint.calls.remove(&self.call));
+        if let Some(pending) = pending.filter(|_| leaks) {
+            state.leak(
+                pending.session,
+                self.endpoint,
+                pending.lane,
+                pending.message.len() as u64,
+            );
         }
     }
 }
@@ -126,13 +137,21 @@ impl SimTransport {
             .ok_or(SendError::Closed)?;
         let limit_bytes = endpoint.options.max_message_bytes;
         if bytes.len() as u64 > limit_bytes {
+            let ends = endpoint.has(NetMutant::TooLargeEndsSession);
+            if let Some(session) = endpoint.current.get(&to).copied().filter(|_| ends) {
+                end_side(&self.net, state, session, self.endpoint, true);
+            }
             return Err(SendError::TooLarge { limit_bytes });
         }
         let session = endpoint.route(to)?;
         let max_queued = endpoint.options.max_queued_bytes;
-        if queued(state, session, self.endpoint, lane).is_some_and(|bytes| bytes >= max_queued) {
+        if self.is_full(state, session, lane, max_queued) {
             return Err(SendError::Busy);
         }
+        if bytes.is_empty() && state.has(NetMutant::LosesEmpty) {
+            return Ok(());
+        }
+        let message = bytes.clone();
         let number = call.as_ref().map(|(number, _)| *number);
         let frame = Frame::Message {
             lane,
@@ -143,9 +162,25 @@ impl SimTransport {
             return Err(SendError::Disconnected);
         }
         if let (Some((number, slot)), Some(endpoint)) = (call, state.endpoints.get_mut(&self.endpoint)) {
-            endpoint.calls.insert(number, (session, slot));
+            let pending = Pending {
+                session,
+                slot,
+                lane,
+                message,
+            };
+            endpoint.calls.insert(number, pending);
         }
         Ok(())
+    }
+
+    fn is_full(&self, state: &State, session: u64, lane: Lane, max_queued: u64) -> bool {
+        let full =
+            |session| queued(state, session, self.endpoint, lane).is_some_and(|bytes| bytes >= max_queued);
+        match state.mutant {
+            Some(NetMutant::UnboundedQueue) => false,
+            Some(NetMutant::OneQueueForAll) => state.sessions.keys().any(|session| full(*session)),
+            _ => full(session),
+        }
     }
 
     /// Whether the lane takes messages, and what to wait for where it does not.
@@ -159,13 +194,38 @@ impl SimTransport {
             side.out.get(place(lane)).filter(|_| side.is_open)
         });
         let queue = found.ok_or(SendError::Disconnected)?;
-        Ok((queue.bytes >= max_queued).then(|| queue.moved.listen()))
+        let never = state.has(NetMutant::RoomNeverComes);
+        Ok((never || queue.bytes >= max_queued).then(|| queue.moved.listen()))
+    }
+
+    /// The number of the next call.
+    fn number(&self) -> u64 {
+        let mut state = self.net.lock();
+        if !state.has(NetMutant::ReusesNumbers) {
+            return state.fresh_id();
+        }
+        let endpoint = state.endpoints.get(&self.endpoint);
+        let used = |number: &u64| endpoint.is_some_and(|endpoint| endpoint.calls.contains_key(number));
+        (1..).find(|number| !used(number)).unwrap_or(0)
     }
 
     fn begin_close(&self) {
         if let Some(endpoint) = self.net.lock().endpoints.get_mut(&self.endpoint) {
             endpoint.stage = Stage::Closing;
             endpoint.changed.notify(usize::MAX);
+        }
+    }
+}
+
+impl State {
+    /// Counts bytes that are gone as if they still waited.
+    fn leak(&mut self, session: u64, endpoint: u64, lane: Lane, bytes: u64) {
+        let session = self.sessions.get_mut(&session);
+        let place_of = session.as_ref().and_then(|session| session.place_of(endpoint));
+        if let (Some(session), Some(at)) = (session, place_of)
+            && let Some(queue) = session.ends(at).near.out.get_mut(place(lane))
+        {
+            queue.bytes += bytes;
         }
     }
 }
@@ -220,7 +280,7 @@ impl Transport for SimTransport {
         message: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, CallOutcome> {
-        let call = self.net.lock().fresh_id();
+        let call = self.number();
         let slot: CallSlot = Watch::new(None);
         if let Err(error) = self.put(to, lane, message, Some((call, slot.clone()))) {
             return Box::pin(std::future::ready(CallOutcome::NotDelivered(error)));
@@ -232,8 +292,13 @@ impl Transport for SimTransport {
             slot,
         };
         let clock = self.process.env().clock;
+        let for_ever = self.net.lock().has(NetMutant::NoDeadline);
         Box::pin(async move {
-            let late = clock.sleep(deadline);
+            let late = clock.sleep(if for_ever {
+                Duration::from_secs(3600)
+            } else {
+                deadline
+            });
             let answered = waiting.slot.wait_for(Option::is_some);
             let answer = future::or(answered, async {
                 late.await;
@@ -277,6 +342,7 @@ impl Transport for SimTransport {
                 let state = net.lock();
                 state.endpoints.get(&id).map(|here| here.options.keepalive)
             };
+            let patience = patience.filter(|_| !net.lock().has(NetMutant::CloseDropsQueue));
             let end = clock.now() + patience.unwrap_or_default();
             while clock.now() < end && !is_drained(&net, id) {
                 clock.sleep(Duration::from_millis(1)).await;
