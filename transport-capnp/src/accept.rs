@@ -1,7 +1,6 @@
 //! The receiving side: connections that peers dial to us.
 
 use async_std::net::{TcpListener, TcpStream};
-use capnp::traits::HasTypeId as _;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{RpcSystem, new_client};
 use chronik_core::ids::NodeId;
@@ -23,7 +22,7 @@ use crate::node::{Node, sleep, within};
 use crate::session_capnp::{answers, inbox};
 use crate::stream::{Duplex, Metered, Progress};
 use crate::window::{Batch, Window, pump};
-use crate::wire;
+use crate::wire::{self, Wire};
 
 /// A session that a peer began.
 pub(crate) struct Arrival {
@@ -220,9 +219,9 @@ async fn serve(
     let limit = greeting.max_message_bytes.min(options.max_message_bytes);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let replies = Arc::new(AnswerQueue::new(limit, queued));
-    let inbox = Inbox::new(node, greeting, arrival, &replies);
+    let (network, wire) = wire::network(io, Side::Server, node.max_message_bytes(), &node.pool);
+    let inbox = Inbox::new(node, greeting, arrival, &replies, wire.clone());
     let client: inbox::Client = new_client(inbox);
-    let network = wire::network(io, Side::Server, node.max_message_bytes());
     let mut rpc = RpcSystem::new(network, Some(client.client));
     let caller: answers::Client = rpc.bootstrap(Side::Client);
     let window = Window::default();
@@ -233,7 +232,7 @@ async fn serve(
         }
     };
     let answering = async {
-        let send = |batch: Batch<Given>| answer(&caller, &batch);
+        let send = |batch: Batch<Given>| answer(&caller, &wire, &batch);
         pump(&*replies, &window, send).await.to_string()
     };
     let reason = receiving
@@ -245,13 +244,13 @@ async fn serve(
     reason
 }
 
-fn answer(caller: &answers::Client, batch: &Batch<Given>) -> impl Future<Output = capnp::Result<()>> + use<> {
-    let mut request = wire::sized_request::<answers::answer_params::Owned, answers::answer_results::Owned>(
-        &caller.client,
-        answers::Client::TYPE_ID,
-        0,
-        batch.bytes,
-    );
+fn answer(
+    caller: &answers::Client,
+    wire: &Wire,
+    batch: &Batch<Given>,
+) -> impl Future<Output = capnp::Result<()>> + use<> {
+    wire.announce(batch.bytes);
+    let mut request = caller.answer_request();
     // A batch holds fewer answers than a list can: each counts against the bytes of the batch.
     let mut list = request.get().init_answers(batch.items.len() as u32);
     for (index, (call, given)) in (0..).zip(&batch.items) {

@@ -1,6 +1,5 @@
 //! What a peer can ask of us over one connection.
 
-use bytes::Bytes;
 use chronik_core::ids::NodeId;
 use chronik_core::transport::{Inbound, Lane};
 use std::cell::Cell;
@@ -15,6 +14,7 @@ use crate::inbound::{InboundQueues, Parcel, Taken};
 use crate::limits::{BATCH_BYTES, WINDOW_BYTES, charge};
 use crate::node::Node;
 use crate::session_capnp::inbox;
+use crate::wire::Wire;
 
 /// The receiving end of a lane.
 pub(crate) struct Inbox {
@@ -23,6 +23,7 @@ pub(crate) struct Inbox {
     arrival: Rc<Arrival>,
     inbound: Arc<InboundQueues>,
     replies: Arc<AnswerQueue>,
+    wire: Wire,
     /// The number of the last batch.
     last: Cell<u64>,
     /// What was received and not yet taken.
@@ -37,6 +38,7 @@ impl Inbox {
         greeting: &Greeting,
         arrival: &Rc<Arrival>,
         replies: &Arc<AnswerQueue>,
+        wire: Wire,
     ) -> Self {
         let max_message_bytes = node.max_message_bytes();
         Self {
@@ -45,6 +47,7 @@ impl Inbox {
             arrival: Rc::clone(arrival),
             inbound: Arc::clone(&node.shared.inbound),
             replies: Arc::clone(replies),
+            wire,
             last: Cell::new(0),
             untaken: Rc::default(),
             // A peer that keeps its window stays below.
@@ -91,7 +94,7 @@ impl inbox::Server for Inbox {
                 let inbound = Inbound {
                     from: self.from,
                     lane: self.lane,
-                    message: Bytes::copy_from_slice(body),
+                    message: self.wire.share(body),
                     reply: reply(Arc::clone(&self.replies), message.get_call()),
                 };
                 parcels.push_back(Parcel {

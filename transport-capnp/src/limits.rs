@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Messages are gathered into one call up to here; a larger message travels alone.
-pub(crate) const BATCH_BYTES: usize = 256 * 1024;
+/// Messages are gathered into one call up to here; a larger message travels alone. Four of 64 KiB fit.
+pub(crate) const BATCH_BYTES: usize = (256 + 8) * 1024;
 
 /// What of one lane may be on the way or untaken at the receiver; one message of any size may be.
 pub(crate) const WINDOW_BYTES: usize = 1024 * 1024;
@@ -15,7 +15,7 @@ pub(crate) const WINDOW_BATCHES: usize = 16;
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
 
 /// What a frame may hold beyond its largest message or batch: the envelope of the call.
-const FRAME_OVERHEAD: usize = 64 * 1024;
+pub(crate) const FRAME_OVERHEAD: usize = 64 * 1024;
 
 /// A hello is a few words and the name of the cluster.
 pub(crate) const HELLO_WORDS: usize = 1024;
@@ -25,6 +25,9 @@ pub(crate) const NESTING_LEVELS: i32 = 32;
 
 /// Connections that have not said hello yet; more wait in the listener's queue.
 pub(crate) const MAX_STRANGERS: usize = 64;
+
+/// Calls that a peer may leave unfinished on a connection: its window, and a few for questions.
+pub(crate) const MAX_QUESTIONS: usize = 4 * WINDOW_BATCHES;
 
 /// A data field of Cap'n Proto holds less than 2^29 bytes.
 pub(crate) const MAX_MESSAGE_BYTES: u64 = 512 * 1024 * 1024 - 1;
@@ -41,6 +44,14 @@ pub(crate) fn frame_words(max_message_bytes: usize) -> usize {
         .max(BATCH_BYTES)
         .saturating_add(FRAME_OVERHEAD)
         .div_ceil(8)
+}
+
+/// How much may wait to be written before we read no more: above what the windows of both directions allow.
+pub(crate) fn max_unwritten(max_message_bytes: usize) -> usize {
+    let window = WINDOW_BYTES
+        .max(charge(max_message_bytes))
+        .saturating_add(BATCH_BYTES);
+    window.saturating_mul(2)
 }
 
 /// What a message of `len` bytes counts.

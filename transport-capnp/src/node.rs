@@ -19,6 +19,7 @@ use crate::accept::{Arrivals, accept};
 use crate::dial::keep_connected;
 use crate::lane::OutLane;
 use crate::shared::{Command, OutPeer, Shared};
+use crate::wire::Pool;
 
 /// What the tasks of the thread share.
 pub(crate) struct Node {
@@ -27,6 +28,7 @@ pub(crate) struct Node {
     /// Drawn anew by each transport, so that peers tell a restart from a second process.
     pub(crate) incarnation: u64,
     pub(crate) arrivals: Arrivals,
+    pub(crate) pool: Pool,
     executor: Weak<LocalExecutor<'static>>,
     closing: Cell<bool>,
     closed: Event,
@@ -73,6 +75,7 @@ pub(crate) fn run(
         incarnation: rng.next_u64(),
         rng,
         arrivals: Arrivals::default(),
+        pool: Pool::default(),
         executor: Rc::downgrade(&executor),
         closing: Cell::new(false),
         closed: Event::new(),
@@ -85,7 +88,7 @@ pub(crate) fn run(
 }
 
 async fn serve(node: Rc<Node>, listener: TcpListener, commands: &Receiver<Command>) {
-    let _accepting = node.spawn(accept(Rc::clone(&node), listener));
+    let accepting = node.spawn(accept(Rc::clone(&node), listener));
     let mut peers: BTreeMap<NodeId, (Arc<OutPeer>, Vec<Task<()>>)> = BTreeMap::new();
     let close = loop {
         match commands.recv().await {
@@ -94,6 +97,7 @@ async fn serve(node: Rc<Node>, listener: TcpListener, commands: &Receiver<Comman
             Ok(Command::Abort) | Err(_) => break false,
         }
     };
+    drop(accepting);
     if close {
         node.closing.set(true);
         node.closed.notify(usize::MAX);

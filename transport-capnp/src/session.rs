@@ -1,7 +1,6 @@
 //! A session with a peer: three connections over which we send.
 
 use bytes::Bytes;
-use capnp::traits::HasTypeId as _;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{RpcSystem, new_client};
 use chronik_core::transport::CallOutcome;
@@ -21,7 +20,7 @@ use crate::session_capnp::{answer, answers, inbox};
 use crate::shared::OutPeer;
 use crate::stream::{Duplex, Progress};
 use crate::window::{Batch, Window, pump};
-use crate::wire;
+use crate::wire::{self, Wire};
 
 /// A connection after the hello.
 pub(crate) struct Link {
@@ -35,6 +34,7 @@ struct Connection {
     lane: Arc<OutLane>,
     rpc: Option<RpcSystem<Side>>,
     inbox: inbox::Client,
+    wire: Wire,
     window: Window,
     last_batch: Cell<u64>,
     progress: Rc<Progress>,
@@ -119,12 +119,8 @@ impl Connection {
     fn deliver(&self, batch: Batch<Bytes>) -> impl Future<Output = capnp::Result<()>> + use<> {
         let number = self.last_batch.get() + 1;
         self.last_batch.set(number);
-        let mut request = wire::sized_request::<inbox::deliver_params::Owned, inbox::deliver_results::Owned>(
-            &self.inbox.client,
-            inbox::Client::TYPE_ID,
-            0,
-            batch.bytes,
-        );
+        self.wire.announce(batch.bytes);
+        let mut request = self.inbox.deliver_request();
         let mut params = request.get();
         params.set_number(number);
         // A batch holds fewer messages than a list can: each counts against the bytes of the batch.
@@ -183,16 +179,18 @@ impl Connection {
 
 impl Connection {
     fn new(node: &Node, lane: &Arc<OutLane>, link: Link) -> Self {
+        let (network, wire) = wire::network(link.io, Side::Client, node.max_message_bytes(), &node.pool);
         let receiver: answers::Client = new_client(Receiver {
             lane: Arc::clone(lane),
+            wire: wire.clone(),
         });
-        let network = wire::network(link.io, Side::Client, node.max_message_bytes());
         let mut rpc = RpcSystem::new(network, Some(receiver.client));
         let inbox = rpc.bootstrap(Side::Server);
         Self {
             lane: Arc::clone(lane),
             rpc: Some(rpc),
             inbox,
+            wire,
             window: Window::default(),
             last_batch: Cell::new(0),
             progress: link.progress,
@@ -203,6 +201,7 @@ impl Connection {
 /// Gives the answers that come back to the calls that wait for them (TR-RPC-01).
 struct Receiver {
     lane: Arc<OutLane>,
+    wire: Wire,
 }
 
 impl answers::Server for Receiver {
@@ -213,7 +212,7 @@ impl answers::Server for Receiver {
     ) -> capnp::Result<()> {
         for answer in params.get()?.get_answers()? {
             let outcome = match answer.which()? {
-                answer::Body(body) => CallOutcome::Answered(Bytes::copy_from_slice(body?)),
+                answer::Body(body) => CallOutcome::Answered(self.wire.share(body?)),
                 answer::None(reason) => CallOutcome::Unknown(reason?.to_str()?.into()),
             };
             self.lane.answered(answer.get_call(), outcome);

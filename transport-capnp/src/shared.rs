@@ -196,23 +196,21 @@ impl Shared {
 
     /// The session with the peer is over.
     pub(crate) fn disconnected(&self, peer: &Arc<OutPeer>, reason: &str) {
-        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
-        if book
-            .get(&peer.peer.node)
-            .is_some_and(|entry| Arc::ptr_eq(entry, peer))
-        {
-            self.states.update(|states| {
-                let state = states.get_mut(&peer.peer.node);
-                state.is_some_and(|state| std::mem::replace(&mut state.connected, false))
-            });
-        }
-        drop(book);
         let refusal = if self.is_closed() {
             SendError::Closed
         } else {
             SendError::Disconnected
         };
+        // Whoever sees the new state can send nothing any more.
         peer.end(&refusal, reason);
+        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        let node = peer.peer.node;
+        if book.get(&node).is_some_and(|entry| Arc::ptr_eq(entry, peer)) {
+            self.states.update(|states| {
+                let state = states.get_mut(&node);
+                state.is_some_and(|state| std::mem::replace(&mut state.connected, false))
+            });
+        }
     }
 
     /// Takes nothing new; what is queued still goes out.
