@@ -1,6 +1,6 @@
 //! Nodes, links and readers for checks.
 
-use super::rig::{Process, Rig, Wire};
+use super::rig::{Harm, Process, Rig, Wire};
 use crate::check::{Failure, Marks, Verdict};
 use crate::world::net::Way;
 use crate::world::{Prng, Seed, locked};
@@ -67,6 +67,11 @@ impl Link {
     pub(super) fn hold_second(&self, on: bool) {
         self.there.hold(Way::ToDialler, on);
         self.back.hold(Way::ToListener, on);
+    }
+
+    pub(super) fn harm(&self, harm: Option<Harm>) {
+        self.there.harm(harm);
+        self.back.harm(harm);
     }
 
     pub(super) fn refuse(&self, on: bool) {
@@ -156,6 +161,22 @@ impl<'a> Lab<'a> {
     pub(super) async fn both_connected(&self, pair: &Pair, wanted: bool) -> Verdict {
         self.connected(&pair.one, pair.two.id, wanted).await?;
         self.connected(&pair.two, pair.one.id, wanted).await
+    }
+
+    /// Breaks the session and lets no other begin. An attempt that began before may still succeed, so it breaks again.
+    pub(super) async fn cut_off(&self, pair: &Pair) -> Verdict {
+        pair.link.refuse(true);
+        let end = self.now() + RECONNECT;
+        while pair.one.state(pair.two.id).connected || pair.two.state(pair.one.id).connected {
+            if self.now() >= end {
+                return Err(Failure::new(
+                    "a session lives although every connection was broken",
+                ));
+            }
+            pair.link.reset();
+            self.sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     pub(super) async fn connected(&self, node: &Node, to: NodeId, wanted: bool) -> Verdict {

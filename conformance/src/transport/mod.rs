@@ -2,13 +2,12 @@
 //!
 //! A transport over real sockets runs the checks from a test without the standard harness:
 //!
-//! ```no_run
+//! ```
 //! # use chronik_conformance::transport::{self, Sockets};
-//! # use chronik_core::transport::TransportFactory;
+//! # use chronik_core::{Env, transport::TransportFactory};
 //! # use std::sync::Arc;
-//! # fn my_factory(_: chronik_core::Env) -> Arc<dyn TransportFactory> { unimplemented!() }
-//! fn main() -> std::process::ExitCode {
-//!     transport::main(Sockets::new("my-transport", my_factory))
+//! fn judge(make: fn(Env) -> Arc<dyn TransportFactory>) -> std::process::ExitCode {
+//!     transport::main(Sockets::new("my-transport", make))
 //! }
 //! ```
 //!

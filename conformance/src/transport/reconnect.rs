@@ -38,9 +38,7 @@ const ATTEMPTS_A_SECOND: u64 = 50;
 
 async fn dialled_again(lab: &Lab<'_>) -> Verdict {
     let pair = lab.pair().await?;
-    pair.link.refuse(true);
-    pair.link.reset();
-    lab.both_connected(&pair, false).await?;
+    lab.cut_off(&pair).await?;
     let count = || pair.link.there.attempts() + pair.link.back.attempts();
     let before = count();
     lab.sleep(lab.rig.patience()).await;

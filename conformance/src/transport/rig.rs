@@ -67,8 +67,8 @@ pub trait Wire: Send + Sync {
     /// Breaks the connections.
     fn reset(&self);
 
-    /// Harms what passes next.
-    fn harm(&self, harm: Harm);
+    /// Harms what passes next, or not any more.
+    fn harm(&self, harm: Option<Harm>);
 
     /// Lets bytes pass one at a time, or together again.
     fn dribble(&self, on: bool);

@@ -149,9 +149,7 @@ async fn unknown_is_unknown(lab: &Lab<'_>) -> Verdict {
         );
         lab.marks.hit("delivered calls lost");
     }
-    pair.link.refuse(true);
-    pair.link.reset();
-    lab.both_connected(&pair, false).await?;
+    lab.cut_off(&pair).await?;
     let message = labelled(999, 100);
     let outcome = pair.one.call(pair.two.id, Lane::Control, &message, LONG).await;
     ensure!(

@@ -133,10 +133,11 @@ impl Wire for SimWire {
         self.net.reset_wire(&self.name);
     }
 
-    fn harm(&self, harm: Harm) {
+    fn harm(&self, harm: Option<Harm>) {
         match harm {
-            Harm::Flip => self.net.flip_on_wire(&self.name),
-            Harm::Cut => self.net.cut_on_wire(&self.name),
+            Some(Harm::Flip) => self.net.flip_on_wire(&self.name),
+            Some(Harm::Cut) => self.net.cut_on_wire(&self.name),
+            None => self.net.spare_wire(&self.name),
         }
     }
 

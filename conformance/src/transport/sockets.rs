@@ -143,10 +143,11 @@ impl Wire for SocketWire {
         self.proxy.reset();
     }
 
-    fn harm(&self, harm: Harm) {
+    fn harm(&self, harm: Option<Harm>) {
         match harm {
-            Harm::Flip => self.proxy.flip(),
-            Harm::Cut => self.proxy.cut(),
+            Some(Harm::Flip) => self.proxy.flip(),
+            Some(Harm::Cut) => self.proxy.cut(),
+            None => self.proxy.spare(),
         }
     }
 

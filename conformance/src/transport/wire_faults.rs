@@ -60,8 +60,7 @@ async fn damaged(lab: &Lab<'_>) -> Verdict {
     let seen = lab.echo(&mut pair.two);
     for round in 0..12 * lab.effort {
         let harm = if round % 3 == 0 { Harm::Cut } else { Harm::Flip };
-        pair.link.there.harm(harm);
-        pair.link.back.harm(harm);
+        pair.link.harm(Some(harm));
         let message = labelled(round, 2000);
         let outcome = pair
             .one
@@ -81,6 +80,7 @@ async fn damaged(lab: &Lab<'_>) -> Verdict {
         }
         lab.marks.hit("harmed messages");
         // The damage may lie in a part that nobody waited for; a fresh session has none of it.
+        pair.link.harm(None);
         let before = pair.sessions();
         pair.link.reset();
         lab.next_session(&pair, before).await?;
@@ -141,7 +141,7 @@ async fn disturb(lab: &Lab<'_>, pair: &Pair, number: u64) {
     lab.sleep(Duration::from_micros(prng.below(3000))).await;
     match number % 6 {
         0 | 1 => pair.link.reset(),
-        2 => pair.link.there.harm(Harm::Cut),
+        2 => pair.link.there.harm(Some(Harm::Cut)),
         3 => {
             pair.link.hold_second(true);
             lab.sleep(Duration::from_millis(1500)).await;

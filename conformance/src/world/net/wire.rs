@@ -107,6 +107,11 @@ impl SimNet {
         self.wire(name, |wire| wire.damages = Some(Harm::Cut));
     }
 
+    /// Forgets a harm that did not happen yet.
+    pub fn spare_wire(&self, name: &str) {
+        self.wire(name, |wire| wire.damages = None);
+    }
+
     /// Lets bytes pass one at a time, or together again.
     pub fn dribble_wire(&self, name: &str, dribble: bool) {
         self.wire(name, |wire| wire.dribbles = dribble);

@@ -96,6 +96,11 @@ impl Proxy {
         self.state.harm.store(CUT, Ordering::SeqCst);
     }
 
+    /// Forgets a harm that did not happen yet.
+    pub fn spare(&self) {
+        self.state.harm.store(NOTHING, Ordering::SeqCst);
+    }
+
     /// Passes bytes one at a time, or together again.
     pub fn dribble(&self, on: bool) {
         self.state.dribbles.store(on, Ordering::SeqCst);
