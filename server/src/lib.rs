@@ -1,11 +1,13 @@
 //! The broker: Kafka protocol, partitions, groups, and the composition of the selected backends.
 
+pub mod admin;
 pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod group;
 pub mod kafka;
+pub mod metrics;
 pub mod partition;
 pub mod run;
 pub mod runtime;

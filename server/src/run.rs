@@ -1,14 +1,18 @@
 //! A server process: from its configuration to its exit.
 
+use crate::admin::{AdminError, AdminListener, AdminParts, Lifecycle};
 use crate::broker::start::{Running, StartError, start as start_broker};
 use crate::cluster::controller::ApplyStatus;
 use crate::config::{Config, compose};
+use crate::metrics::Metrics;
 use async_signal::{Signal, Signals};
-use chronik_core::LogError;
 use chronik_core::log_store::StoreHealth;
+use chronik_core::{Env, LogError};
 use futures_lite::{FutureExt, StreamExt};
 use std::fmt;
 use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Why a server process ended otherwise than by a signal.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ use std::io::Write;
 pub enum RunError {
     /// It did not start.
     Start(StartError),
+    /// Operators cannot be answered where they were promised to be.
+    Admin(AdminError),
     /// Signals cannot be received.
     Signals(std::io::Error),
     /// The store failed; nothing is acknowledged any more.
@@ -28,6 +34,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(error) => error.fmt(f),
+            Self::Admin(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "cannot receive signals: {error}"),
             Self::Store(error) => write!(f, "the store failed: {error}"),
             Self::Metadata(why) => write!(f, "the metadata cannot be followed: {why}"),
@@ -59,7 +66,12 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let misled = config.kafka.remote_clients_are_misled();
     let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(RunError::Signals)?;
     let env = compose::environment().map_err(|error| RunError::Start(StartError::Threads(error)))?;
-    let running = start_broker(config, env).await.map_err(RunError::Start)?;
+    let config = Arc::new(config);
+    let (metrics, lifecycle) = (Metrics::new(), Lifecycle::new());
+    let admin = start_admin(&config, &env, &metrics, &lifecycle).await?;
+    let running = start_broker(config, env, &metrics, lifecycle)
+        .await
+        .map_err(RunError::Start)?;
     if misled {
         log::warn!(
             "event=advertise_unset bind={} advertised={} fix=\"set kafka.advertise (--advertise) for clients on other \
@@ -68,7 +80,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
             running.advertised.0
         );
     }
-    announce(&running);
+    announce(&running, admin);
     let health = running.store().health();
     let metadata = running.metadata_status();
     let told = async {
@@ -100,16 +112,38 @@ async fn serve(config: Config) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Answers operators from now on; returns where.
+async fn start_admin(
+    config: &Arc<Config>,
+    env: &Env,
+    metrics: &Arc<Metrics>,
+    lifecycle: &Lifecycle,
+) -> Result<Option<SocketAddr>, RunError> {
+    let parts = AdminParts {
+        config: Arc::clone(config),
+        env: env.clone(),
+        metrics: Arc::clone(metrics),
+        lifecycle: lifecycle.clone(),
+    };
+    let listener = AdminListener::bind(parts).await.map_err(RunError::Admin)?;
+    Ok(listener.map(|listener| {
+        let address = listener.address();
+        env.spawn.spawn("admin-listener", Box::pin(listener.run()));
+        address
+    }))
+}
+
 /// One line on standard output once clients can connect.
-fn announce(running: &Running) {
+fn announce(running: &Running, admin: Option<SocketAddr>) {
     let (host, port) = &running.advertised;
     let host = if host.contains(':') {
         format!("[{host}]")
     } else {
         host.clone()
     };
+    let admin = admin.map_or_else(String::new, |address| format!(", operators to {address}"));
     let line = format!(
-        "chronik-server ready: clients connect to {host}:{port} (pid {})\n",
+        "chronik-server ready: clients connect to {host}:{port}{admin} (pid {})\n",
         std::process::id()
     );
     let mut out = std::io::stdout().lock();

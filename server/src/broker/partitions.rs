@@ -9,6 +9,7 @@ use crate::partition::{Partition, PartitionConfig, PartitionSpec};
 use chronik_core::consensus::{GroupStatus, Member, Membership};
 use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Watch};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub const METADATA_GROUP: GroupId = GroupId(0);
 
 /// Where a partition of this node stands.
 #[derive(Clone, Debug)]
-enum Slot {
+pub enum Slot {
     /// It is being opened.
     Opening,
     /// It takes requests.
@@ -47,6 +48,7 @@ pub struct PartitionTable {
     slots: RwLock<BTreeMap<GroupId, Slot>>,
     /// Counts changes of `slots`.
     changed: Watch<u64>,
+    past_leader_changes: AtomicU64,
 }
 
 impl PartitionTable {
@@ -68,6 +70,7 @@ impl PartitionTable {
             env,
             slots,
             changed: Watch::new(0),
+            past_leader_changes: AtomicU64::new(0),
         })
     }
 
@@ -104,6 +107,18 @@ impl PartitionTable {
             _ => None,
         };
         self.read().values().filter_map(open).collect()
+    }
+
+    /// Every partition that belongs on this node, by its group.
+    #[must_use]
+    pub fn slots(&self) -> BTreeMap<GroupId, Slot> {
+        self.read().clone()
+    }
+
+    /// How often leaders changed in partitions that are not open any more; the others count themselves.
+    #[must_use]
+    pub fn past_leader_changes(&self) -> u64 {
+        self.past_leader_changes.load(Ordering::Relaxed)
     }
 
     /// Checks that the store and the metadata belong together: a group above every id that the metadata has issued
@@ -222,6 +237,8 @@ impl PartitionTable {
     async fn remove(&self, group: GroupId) {
         let slot = self.write().remove(&group);
         if let Some(Slot::Open(partition)) = slot {
+            self.past_leader_changes
+                .fetch_add(partition.leader_changes(), Ordering::Relaxed);
             partition.close_deleted().await;
         }
         let removed = match self.store.remove_group(group) {

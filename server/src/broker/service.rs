@@ -12,21 +12,58 @@ use crate::kafka::handlers::{
     describe_topic_partitions, incremental_alter_configs, init_producer_id, metadata, produce,
 };
 use crate::kafka::wire::{ErrorCode, RequestHeader};
+use crate::metrics::KafkaMetrics;
 use bytes::BytesMut;
 use chronik_core::BoxFuture;
+use chronik_core::env::Clock;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Answers the requests of all connections of a broker.
 #[derive(Debug)]
 pub struct BrokerService {
     broker: Arc<Broker>,
+    metrics: Arc<KafkaMetrics>,
 }
 
 impl BrokerService {
-    /// The service of `broker`.
+    /// The service of `broker`, which counts its answers in `metrics`.
     #[must_use]
-    pub const fn new(broker: Arc<Broker>) -> Self {
-        Self { broker }
+    pub const fn new(broker: Arc<Broker>, metrics: Arc<KafkaMetrics>) -> Self {
+        Self { broker, metrics }
+    }
+
+    /// Starts to count a request.
+    fn begin(&self, api: ApiKey) -> Begun {
+        let clock = Arc::clone(&self.broker.env().clock);
+        Begun {
+            metrics: Arc::clone(&self.metrics),
+            api,
+            at: clock.now(),
+            clock,
+        }
+    }
+}
+
+/// A request that is being answered.
+struct Begun {
+    metrics: Arc<KafkaMetrics>,
+    clock: Arc<dyn Clock>,
+    api: ApiKey,
+    at: Duration,
+}
+
+impl Begun {
+    /// Counts the answer.
+    fn end(self, reply: Reply) -> Reply {
+        let took = self.clock.now().saturating_sub(self.at);
+        match &reply {
+            Reply::Frame(frame) => self.metrics.answered(self.api, took, frame.errors()),
+            Reply::Nothing => self.metrics.answered(self.api, took, &[]),
+            // The connection counts it with the requests that cannot be read.
+            Reply::Close(_) => {}
+        }
+        reply
     }
 }
 
@@ -40,20 +77,22 @@ impl Service for BrokerService {
     fn call(&self, client: &Arc<Client>, frame: BytesMut) -> BoxFuture<'static, Reply> {
         match decode_request(frame) {
             Ok((header, Request::Produce(request))) => {
-                let answer = produce::start(&self.broker, header.api_version, request);
+                let begun = self.begin(ApiKey::Produce);
+                let answer = produce::start(&self.broker, &self.metrics, header.api_version, request);
                 Box::pin(async move {
-                    match answer.await {
+                    begun.end(match answer.await {
                         produce::Answer::Response(response) => reply(&header, response.into()),
                         produce::Answer::Nothing => Reply::Nothing,
                         produce::Answer::Close(reason) => Reply::Close(reason),
-                    }
+                    })
                 })
             }
             Ok((header, request)) => {
+                let begun = self.begin(request.api_key());
                 let (broker, client) = (Arc::clone(&self.broker), Arc::clone(client));
                 Box::pin(async move {
                     let response = answer(&broker, &client, &header, request).await;
-                    reply(&header, response)
+                    begun.end(reply(&header, response))
                 })
             }
             Err(error) => Box::pin(std::future::ready(refuse(&error))),

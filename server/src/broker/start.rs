@@ -3,11 +3,14 @@
 use super::hosting::{Directory, Hosting};
 use super::partitions::{METADATA_GROUP, PartitionTable};
 use super::{Broker, BrokerParts, BrokerService, deleted_topics, upkeep};
+use crate::admin::peers::NoPeers;
+use crate::admin::{Lifecycle, Node, NodeParts};
 use crate::cluster::controller::ApplyStatus;
 use crate::cluster::{ControlContext, Controller, LeaderView, OpenError, PartitionsReady, Registration};
 use crate::config::{Config, compose};
 use crate::group::{GroupCoordinator, GroupLimits, HostedLogs};
 use crate::kafka::listener::{Listener, ListenerOptions, Open};
+use crate::metrics::Metrics;
 use bytes::BytesMut;
 use chronik_core::consensus::{GroupSpec, Member, Membership, Stamper};
 use chronik_core::log_store::SegmentPolicy;
@@ -65,22 +68,30 @@ pub struct Running {
     consensus: Arc<dyn Consensus>,
     broker: Arc<Broker>,
     connections: Arc<Open>,
+    lifecycle: Lifecycle,
     shutdown_timeout: Duration,
 }
 
-/// Opens all parts in order: the directory, the address, the metadata, the partitions, the groups; then serves.
+/// Opens all parts in order: the directory, the address, the metadata, the partitions, the groups; then serves. What
+/// it is doing shows in `lifecycle`.
 ///
 /// # Errors
 /// [`StartError`]; nothing serves then.
-pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
-    let config = Arc::new(config);
-    let store = compose::store(&config, &env).map_err(StartError::Store)?;
+pub async fn start(
+    config: Arc<Config>,
+    env: Env,
+    metrics: &Metrics,
+    lifecycle: Lifecycle,
+) -> Result<Running, StartError> {
+    lifecycle.starting("opening the data directory");
+    let store = compose::store(&config, &env, &metrics.files).map_err(StartError::Store)?;
     let consensus = compose::consensus(&config);
-    let listener = listen(&config, &env).await?;
+    let listener = listen(&config, &env, metrics).await?;
     let bound = listener
         .local_addr()
         .map_err(|error| StartError::Listen(wanted(&config), error))?;
     let advertised = config.kafka.advertised(bound.port());
+    lifecycle.starting("opening the metadata, which waits for a leader of the metadata group");
     let controller = open_metadata(&config, &env, &store, &consensus, &advertised).await?;
     let table = PartitionTable::new(
         Arc::clone(&config),
@@ -88,6 +99,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         Arc::clone(&consensus),
         env.clone(),
     );
+    lifecycle.starting("opening the partitions");
     open_partitions(&table, &controller, &env).await?;
     let groups = start_groups(&config, &table, &controller, &env);
     let control = ControlContext::new(
@@ -98,11 +110,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         Arc::clone(&table) as Arc<dyn LeaderView>,
         Arc::new(Arc::clone(&table)) as Arc<dyn PartitionsReady>,
     );
-    let interval = Duration::from_millis(config.topics.retention_check_interval_ms);
-    env.spawn.spawn(
-        "upkeep",
-        Box::pin(upkeep::run(Arc::clone(&table), env.clone(), interval)),
-    );
+    start_upkeep(&config, &table, &env);
     let connections = listener.open();
     let shutdown_timeout = Duration::from_millis(config.node.shutdown_timeout_ms);
     let draining = connections.draining();
@@ -115,8 +123,18 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         draining,
     };
     let broker = Arc::new(Broker::new(parts));
-    let service = Arc::new(BrokerService::new(Arc::clone(&broker)));
+    let service = Arc::new(BrokerService::new(
+        Arc::clone(&broker),
+        Arc::clone(&metrics.kafka),
+    ));
     env.spawn.spawn("kafka-listener", Box::pin(listener.run(service)));
+    lifecycle.serving(Arc::new(Node::new(NodeParts {
+        broker: Arc::clone(&broker),
+        store: Arc::clone(&store),
+        connections: Arc::clone(&connections),
+        peers: Arc::new(NoPeers),
+        advertised: advertised.clone(),
+    })));
     Ok(Running {
         bound,
         advertised,
@@ -124,6 +142,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         consensus,
         broker,
         connections,
+        lifecycle,
         shutdown_timeout,
     })
 }
@@ -137,7 +156,7 @@ fn wanted(config: &Config) -> SocketAddr {
     SocketAddr::new(config.kafka.bind, config.kafka.port)
 }
 
-async fn listen(config: &Config, env: &Env) -> Result<Listener, StartError> {
+async fn listen(config: &Config, env: &Env, metrics: &Metrics) -> Result<Listener, StartError> {
     let address = wanted(config);
     let options = ListenerOptions {
         max_connections: config.kafka.max_connections,
@@ -145,7 +164,7 @@ async fn listen(config: &Config, env: &Env) -> Result<Listener, StartError> {
         max_request_bytes: config.kafka.max_request_bytes,
         inflight_bytes: config.kafka.max_inflight_bytes as u64,
     };
-    let bound = Listener::bind(address, options, env.clone()).await;
+    let bound = Listener::bind(address, options, env.clone(), Arc::clone(&metrics.kafka)).await;
     bound.map_err(|error| StartError::Listen(address, error))
 }
 
@@ -225,6 +244,12 @@ async fn open_partitions(
     Ok(())
 }
 
+fn start_upkeep(config: &Config, table: &Arc<PartitionTable>, env: &Env) {
+    let interval = Duration::from_millis(config.topics.retention_check_interval_ms);
+    let rounds = upkeep::run(Arc::clone(table), env.clone(), interval);
+    env.spawn.spawn("upkeep", Box::pin(rounds));
+}
+
 fn start_groups(
     config: &Config,
     table: &Arc<PartitionTable>,
@@ -269,6 +294,7 @@ impl Running {
     pub async fn stop(self) -> Result<(), LogError> {
         use futures_lite::FutureExt;
         let env = self.broker.env().clone();
+        self.lifecycle.draining();
         self.broker.groups().close();
         let late = async {
             env.clock.sleep(self.shutdown_timeout).await;

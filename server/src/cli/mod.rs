@@ -1,5 +1,7 @@
-//! The command line. Exit codes: 0 done; 1 failed, or the check found something wrong; 2 the command line is wrong.
+//! The command line. Exit codes: 0 done; 1 failed, or what was looked at is not well; 2 the command line is wrong;
+//! 3 no node answered.
 
+mod cluster;
 mod config;
 mod logging;
 mod output;
@@ -23,6 +25,8 @@ pub enum Exit {
     Failed,
     /// The command line is wrong; nothing was done.
     Usage,
+    /// No node answered.
+    Unreachable,
 }
 
 impl Exit {
@@ -32,6 +36,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Unreachable => 3,
         }
     }
 }
@@ -42,6 +47,8 @@ impl Exit {
 enum Command {
     /// Runs a broker until SIGTERM or SIGINT.
     Start(Settings),
+    /// Asks a running cluster about itself.
+    Cluster(cluster::Command),
     /// Checks and explains the configuration.
     Config(config::Command),
     /// Reads a data directory and names every damaged byte range; exits with 1 if there is one.
@@ -54,6 +61,7 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match Command::from_iter_safe(arguments) {
         Ok(Command::Start(settings)) => start::run(&settings),
+        Ok(Command::Cluster(command)) => cluster::run(&command),
         Ok(Command::Config(command)) => config::run(&command),
         Ok(Command::Verify(command)) => verify::run(&command),
         Ok(Command::Version) => output::print(&format!("chronik-server {}\n", env!("CARGO_PKG_VERSION"))),

@@ -27,6 +27,9 @@ pub(super) struct Settings {
     /// What clients are told to connect to (kafka.advertise).
     #[structopt(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
+    /// The port for operators (admin.port).
+    #[structopt(long, value_name = "PORT", allow_hyphen_values = true)]
+    admin_port: Option<String>,
 }
 
 impl Settings {
@@ -42,6 +45,7 @@ impl Settings {
             ("--bind", &self.bind),
             ("--kafka-port", &self.kafka_port),
             ("--advertise", &self.advertise),
+            ("--admin-port", &self.admin_port),
         ];
         given
             .into_iter()
@@ -57,7 +61,7 @@ mod tests {
 
     #[test]
     fn every_flag_of_the_table_is_a_flag_of_the_command_line_and_reaches_its_key() {
-        let values = ["7", "/tmp/elsewhere", "127.0.0.2", "19092", "broker:1"];
+        let values = ["7", "/tmp/elsewhere", "127.0.0.2", "19092", "broker:1", "9645"];
         let mut line = vec!["start"];
         for ((flag, _), value) in FLAGS.iter().zip(values) {
             line.extend([*flag, value]);
@@ -67,6 +71,7 @@ mod tests {
         assert_eq!(named, FLAGS.iter().map(|(flag, _)| *flag).collect::<Vec<_>>());
         let config = settings.load().expect("the values are accepted").config;
         assert_eq!((config.node.id, config.kafka.port), (7, 19092));
+        assert_eq!(config.admin.port, Some(9645));
         assert_eq!(config.kafka.advertised(19092), ("broker".to_owned(), 1));
     }
 }

@@ -1,6 +1,7 @@
 //! From the configuration to the parts: the one place that names every backend.
 
 use super::{Config, ConsensusBackend, StorageBackend};
+use crate::metrics::{FileMetrics, MeasuredFs};
 use chronik_consensus::StandaloneEngine;
 use chronik_consensus::standalone::StandaloneOptions;
 use chronik_core::{Consensus, Env, LogError, LogStore};
@@ -18,11 +19,11 @@ pub fn environment() -> io::Result<Env> {
     Ok(crate::runtime::environment(Arc::new(DiskThreads::start()?)))
 }
 
-/// Opens the selected store.
+/// Opens the selected store; what it does with files is counted in `metrics`.
 ///
 /// # Errors
 /// What the store says: the directory is in use, damaged, or cannot be written.
-pub fn store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, LogError> {
+pub fn store(config: &Config, env: &Env, metrics: &Arc<FileMetrics>) -> Result<Arc<dyn LogStore>, LogError> {
     match config.storage.backend {
         StorageBackend::Mmap => {
             let mut options = StoreOptions::new(&config.node.data_dir);
@@ -34,7 +35,9 @@ pub fn store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, LogError> 
             options.open_files_max = config.storage.max_open_files;
             options.maps_max = config.storage.max_maps;
             options.free_bytes_min = config.storage.min_free_bytes;
-            Ok(Arc::new(MmapStore::open(options, Arc::new(RealFs), env.clone())?))
+            let clock = Arc::clone(&env.clock);
+            let files = MeasuredFs::new(Arc::new(RealFs), clock, Arc::clone(metrics));
+            Ok(Arc::new(MmapStore::open(options, Arc::new(files), env.clone())?))
         }
     }
 }

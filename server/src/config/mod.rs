@@ -27,7 +27,7 @@ pub use parse::{Effective, FlagValue, Origin, load, parse};
 pub use print::{reference, show};
 pub use problem::{Place, Problem, Problems, Source};
 pub use schema::{
-    Config, ConsensusConfig, GroupsConfig, KafkaConfig, LogConfig, NodeConfig, ProducersConfig,
+    AdminConfig, Config, ConsensusConfig, GroupsConfig, KafkaConfig, LogConfig, NodeConfig, ProducersConfig,
     StorageConfig, TopicsConfig,
 };
 
@@ -38,7 +38,11 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--bind", "kafka.bind"),
     ("--kafka-port", "kafka.port"),
     ("--advertise", "kafka.advertise"),
+    ("--admin-port", "admin.port"),
 ];
+
+/// Where operators find a node that was told nothing else.
+pub const DEFAULT_ADMIN_PORT: u16 = 9644;
 
 impl StorageConfig {
     /// The largest entry of a log, and with that the largest record batch: a quarter of a journal file.

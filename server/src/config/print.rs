@@ -39,6 +39,7 @@ pub fn reference() -> String {
                 (None, Rule::Text { example, .. }) => {
                     line(&mut out, format_args!("# {} = \"{example}\"", key.name))
                 }
+                (None, Rule::Whole { min, .. }) => line(&mut out, format_args!("# {} = {min}", key.name)),
                 (None, _) => line(&mut out, format_args!("# {} =", key.name)),
             }
         }

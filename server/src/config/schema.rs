@@ -63,6 +63,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// `[kafka]`
     pub kafka: KafkaConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
     /// `[consensus]`
     pub consensus: ConsensusConfig,
     /// `[storage]`
@@ -82,6 +84,7 @@ impl Config {
     pub const SECTIONS: &'static [Section] = &[
         NodeConfig::SECTION,
         KafkaConfig::SECTION,
+        AdminConfig::SECTION,
         ConsensusConfig::SECTION,
         StorageConfig::SECTION,
         TopicsConfig::SECTION,
@@ -136,6 +139,30 @@ section! {
         fetch_max_bytes: usize = 55 << 20, Rule::bytes(KIB, GIB);
         /// The number of incremental fetch sessions at a time; without one, a consumer gets full answers.
         max_fetch_sessions: usize = 1000, Rule::whole(0, 1_000_000);
+    }
+}
+
+section! {
+    /// The listener for operators: health, metrics and what `chronik-server cluster` shows, over HTTP.
+    AdminConfig as admin {
+        /// Whether there is one.
+        enabled: bool = true, Rule::Switch;
+        /// The address to listen on. The default admits this machine only; another one needs a token_file.
+        bind: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), Rule::Text { what: "an IP address", example: "::1" };
+        /// The port to listen on. 0 takes a free one, which the line that says ready names. Unset, it is 9644 where
+        /// that is free; where it is not, the node runs without this listener and says so.
+        port: Option<u16> = None, Rule::whole(0, u16::MAX as i64);
+        /// The file that holds the token which requests must carry (`Authorization: Bearer ...`), except those for
+        /// health and metrics. Unset, everybody who can reach the port is answered.
+        token_file: Option<PathBuf> = None, Rule::Text {
+            what: "a path", example: "/etc/chronik/admin.token",
+        };
+        /// The number of connections at a time; one more is closed at once.
+        max_connections: usize = 64, Rule::whole(1, 10_000);
+        /// How long a client may take to send its request, and again to take its answer.
+        request_timeout_ms: u64 = 5_000, Rule::millis(10, HOUR);
+        /// With more open partitions than this on a node, /metrics holds their sums only.
+        max_partition_metrics: usize = 200, Rule::whole(0, 1_000_000);
     }
 }
 

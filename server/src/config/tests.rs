@@ -148,8 +148,8 @@ fn a_key_in_the_wrong_section_is_sent_home() {
             .expect("a help")
     };
     assert_eq!(
-        helps("port = 1\n"),
-        "`port` is a key of [kafka]: move it below that line"
+        helps("fetch_max_bytes = 1\n"),
+        "`fetch_max_bytes` is a key of [kafka]: move it below that line"
     );
     assert_eq!(
         helps("[node]\nretention_ms = 1\n"),
@@ -183,6 +183,7 @@ fn values_that_contradict_each_other_are_refused_where_they_were_set() {
         ("[topics]\nreplication_factor = 3\n", 2),
         ("[topics]\nmin_insync_replicas = 2\n", 2),
         ("[groups]\nmax_session_timeout_ms = 10\n", 2),
+        ("[admin]\nbind = \"0.0.0.0\"\n", 2),
     ] {
         let problems = refused(text);
         assert_eq!(problems.len(), 1, "{text}{problems:#?}");

@@ -53,6 +53,7 @@ fn conflicts(config: &Config) -> Vec<Conflict> {
     sizes(config)
         .into_iter()
         .chain(counts(config))
+        .chain([exposed(config)])
         .flatten()
         .collect()
 }
@@ -125,4 +126,17 @@ fn counts(config: &Config) -> [Option<Conflict>; 3] {
             help: "lower min_session_timeout_ms or raise max_session_timeout_ms",
         }),
     ]
+}
+
+/// Operators' requests that come over a network carry a token.
+fn exposed(config: &Config) -> Option<Conflict> {
+    let admin = &config.admin;
+    (admin.enabled && !admin.bind.is_loopback() && admin.token_file.is_none()).then(|| Conflict {
+        keys: ["admin.bind", "admin.token_file"],
+        message: format!(
+            "{} can be reached from other machines, and there is no token",
+            admin.bind
+        ),
+        help: "set admin.token_file to a file with a secret (`openssl rand -hex 32`), or bind to 127.0.0.1",
+    })
 }

@@ -3,6 +3,7 @@
 use super::budget::{Budget, Share};
 use super::wire::frame::FRAME_PREFIX_LEN;
 use super::wire::{OutFrame, frame_len};
+use crate::metrics::KafkaMetrics;
 use async_channel::{Receiver, Sender};
 use bytes::{Buf, BytesMut};
 use chronik_core::{BoxFuture, Watch};
@@ -61,6 +62,8 @@ pub struct ConnectionOptions {
     pub budget: Budget,
     /// Set when the server stops: what was read is answered, nothing more is read.
     pub draining: Watch<bool>,
+    /// Where bytes are counted.
+    pub metrics: Arc<KafkaMetrics>,
 }
 
 /// Whether anything moved since the last look; an idle connection is closed by whoever looks.
@@ -103,6 +106,7 @@ where
 {
     let (queue, answers) = async_channel::bounded(MAX_PIPELINED);
     let draining = options.draining.clone();
+    let metrics = Arc::clone(&options.metrics);
     let drained = async move {
         draining.wait_for(|draining| *draining).await;
         Ok(End::Drained)
@@ -116,7 +120,7 @@ where
     };
     // The reader ends first, and closes the queue; what is in it is answered unless the client is gone.
     let read = async move { requests.run(reader).or(drained).await };
-    let write = write_answers(answers, writer, activity);
+    let write = write_answers(answers, writer, (activity, metrics));
     race(read, write).await
 }
 
@@ -252,7 +256,9 @@ impl Requests {
         buffer.resize(start + len, 0);
         let target = buffer.get_mut(start..).unwrap_or_default();
         let result = reader.read(target).await;
-        buffer.truncate(start + result.as_ref().map_or(0, |read| *read));
+        let count = result.as_ref().map_or(0, |read| *read);
+        buffer.truncate(start + count);
+        self.options.metrics.received_bytes.add(count as u64);
         self.activity.touch();
         result
     }
@@ -261,14 +267,17 @@ impl Requests {
 async fn write_answers<W: AsyncWrite + Unpin>(
     answers: Receiver<Pending>,
     mut writer: W,
-    activity: Arc<Activity>,
+    (activity, metrics): (Arc<Activity>, Arc<KafkaMetrics>),
 ) -> io::Result<()> {
     while let Ok(pending) = answers.recv().await {
         let reply = pending.answer.await;
         let written = match reply {
-            Reply::Frame(frame) => write_frame(&mut writer, frame, &activity).await,
+            Reply::Frame(frame) => write_frame(&mut writer, frame, (&activity, &metrics)).await,
             Reply::Nothing => Ok(()),
-            Reply::Close(reason) => Err(io::Error::new(io::ErrorKind::InvalidData, reason)),
+            Reply::Close(reason) => {
+                metrics.requests_refused.one();
+                Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+            }
         };
         activity.outstanding.fetch_sub(1, Ordering::Relaxed);
         activity.touch();
@@ -280,7 +289,7 @@ async fn write_answers<W: AsyncWrite + Unpin>(
 async fn write_frame<W: AsyncWrite + Unpin>(
     writer: &mut W,
     mut frame: OutFrame,
-    activity: &Activity,
+    (activity, metrics): (&Activity, &KafkaMetrics),
 ) -> io::Result<()> {
     while frame.has_remaining() {
         let written = {
@@ -291,6 +300,7 @@ async fn write_frame<W: AsyncWrite + Unpin>(
             return Err(io::ErrorKind::WriteZero.into());
         }
         frame.advance(written);
+        metrics.sent_bytes.add(written as u64);
         activity.touch();
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::connection::{Activity, Client, ConnectionOptions, Service, serve};
+use crate::metrics::KafkaMetrics;
 use async_std::net::{TcpListener, TcpStream};
 use chronik_core::{Env, Watch};
 use futures_lite::FutureExt;
@@ -30,6 +31,7 @@ pub struct Listener {
     socket: TcpListener,
     options: ListenerOptions,
     env: Env,
+    metrics: Arc<KafkaMetrics>,
     open: Arc<Open>,
 }
 
@@ -39,24 +41,32 @@ pub struct Open {
     connections: AtomicUsize,
     changed: event_listener::Event,
     draining: Watch<bool>,
+    budget: Budget,
 }
 
 impl Listener {
-    /// Binds to `address`.
+    /// Binds to `address`; what happens there is counted in `metrics`.
     ///
     /// # Errors
     /// What the system says: the address is in use, or not of this machine.
-    pub async fn bind(address: SocketAddr, options: ListenerOptions, env: Env) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        options: ListenerOptions,
+        env: Env,
+        metrics: Arc<KafkaMetrics>,
+    ) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         let open = Arc::new(Open {
             connections: AtomicUsize::new(0),
             changed: event_listener::Event::new(),
             draining: Watch::new(false),
+            budget: Budget::new(options.inflight_bytes),
         });
         Ok(Self {
             socket,
             options,
             env,
+            metrics,
             open,
         })
     }
@@ -77,7 +87,6 @@ impl Listener {
 
     /// Accepts clients until the server drains.
     pub async fn run(self, service: Arc<dyn Service>) {
-        let budget = Budget::new(self.options.inflight_bytes);
         let mut connection = 0;
         loop {
             let accept = async { Some(self.socket.accept().await) };
@@ -90,7 +99,7 @@ impl Listener {
                 Some(Ok((stream, address))) => {
                     connection += 1;
                     let client = Arc::new(Client { address, connection });
-                    self.admit(stream, client, &service, &budget);
+                    self.admit(stream, client, &service);
                 }
                 Some(Err(error)) => {
                     // Out of descriptors, or a client that is gone already: the next attempt may work.
@@ -101,22 +110,25 @@ impl Listener {
         }
     }
 
-    fn admit(&self, stream: TcpStream, client: Arc<Client>, service: &Arc<dyn Service>, budget: &Budget) {
+    fn admit(&self, stream: TcpStream, client: Arc<Client>, service: &Arc<dyn Service>) {
         let open = OpenGuard::new(&self.open);
         if self.open.connections.load(Ordering::SeqCst) > self.options.max_connections {
+            self.metrics.connections_refused.one();
             log::warn!(
                 "event=connection_refused client={} reason=\"kafka.max_connections reached\"",
                 client.address
             );
             return;
         }
+        self.metrics.connections_accepted.one();
         if let Err(error) = stream.set_nodelay(true) {
             log::debug!("event=nodelay_failed client={} error=\"{error}\"", client.address);
         }
         let options = ConnectionOptions {
             max_request_bytes: self.options.max_request_bytes,
-            budget: budget.clone(),
+            budget: self.open.budget.clone(),
             draining: self.open.draining.clone(),
+            metrics: Arc::clone(&self.metrics),
         };
         let (service, env, max_idle) = (Arc::clone(service), self.env.clone(), self.options.max_idle);
         let task = async move {
@@ -162,6 +174,12 @@ impl Open {
     #[must_use]
     pub fn count(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// The memory that requests in flight take together.
+    #[must_use]
+    pub fn inflight_bytes(&self) -> u64 {
+        self.budget.used_bytes()
     }
 
     /// Set when the server stops.

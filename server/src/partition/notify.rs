@@ -53,6 +53,7 @@ impl View {
 #[derive(Debug)]
 pub(super) struct Notifier {
     view: Watch<View>,
+    leader_changes: AtomicU64,
     subscribers: Arc<Subscribers>,
 }
 
@@ -61,6 +62,7 @@ impl Notifier {
     pub(super) fn new(view: View) -> Self {
         Self {
             view: Watch::new(view),
+            leader_changes: AtomicU64::new(0),
             subscribers: Arc::default(),
         }
     }
@@ -68,6 +70,11 @@ impl Notifier {
     /// The view now.
     pub(super) fn view(&self) -> View {
         self.view.get()
+    }
+
+    /// How often a leader or a term became known that was not before.
+    pub(super) fn leader_changes(&self) -> u64 {
+        self.leader_changes.load(Ordering::Relaxed)
     }
 
     /// Waits until `ready` says yes to the view.
@@ -82,6 +89,10 @@ impl Notifier {
             let before = *view;
             change(view);
             for_clients = view.differs_for_clients(&before);
+            let leads = |view: &View| (view.leader, view.leader_epoch);
+            if view.leader.is_some() && leads(view) != leads(&before) {
+                self.leader_changes.fetch_add(1, Ordering::Relaxed);
+            }
             *view != before
         });
         if for_clients {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chronik_core::consensus::{Consensus, GroupSpec, Maintenance, Member, Membership, Progress, Role};
+use chronik_core::log_store::LogState;
 use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, Watch};
 
 use super::apply::Applier;
@@ -165,6 +166,16 @@ impl Partition {
     /// The partition as it stands.
     pub fn view(&self) -> View {
         self.notifier.view()
+    }
+
+    /// How often a leader or a term became known here that was not before.
+    pub fn leader_changes(&self) -> u64 {
+        self.notifier.leader_changes()
+    }
+
+    /// Where the log of this replica stands.
+    pub fn log_state(&self) -> LogState {
+        self.reader.state()
     }
 
     /// Waits until `ready` says yes to the view. Cancel safe.

@@ -10,7 +10,7 @@ use super::error::ControlError;
 use super::ids::TopicId;
 use super::image::ClusterImage;
 use super::state::{Command, Effect, Envelope, FORMAT, Placement, Topic};
-use chronik_core::consensus::ConsensusGroup;
+use chronik_core::consensus::{ConsensusGroup, GroupStatus};
 use chronik_core::{EntryKind, Env, LogReader, NodeId, Outcome, Proposal, Watch};
 use pending::Pending;
 use std::collections::BTreeMap;
@@ -68,6 +68,12 @@ impl Controller {
             .chain(&status.membership.outgoing_voters)
             .find(|member| member.replica == leader)
             .map(|member| member.node)
+    }
+
+    /// Where the metadata group stands, for operators.
+    #[must_use]
+    pub fn group_status(&self) -> GroupStatus {
+        self.group.status()
     }
 
     /// Creates a topic.

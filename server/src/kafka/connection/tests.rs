@@ -62,6 +62,7 @@ async fn connect(max_request_bytes: usize) -> Fixture {
         max_request_bytes,
         budget: Budget::new(1 << 20),
         draining: draining.clone(),
+        metrics: Arc::clone(&crate::metrics::Metrics::new().kafka),
     };
     let client_info = Arc::new(Client {
         address,

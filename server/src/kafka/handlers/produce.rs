@@ -11,6 +11,7 @@ use crate::kafka::api::produce::{
     TopicProduceData, TopicProduceResponse,
 };
 use crate::kafka::wire::{ErrorCode, KafkaString};
+use crate::metrics::{AckLevel, KafkaMetrics};
 use crate::partition::{Acks, InProgress, Partition, PartitionError, ProduceOutcome};
 use chronik_core::BoxFuture;
 use futures_lite::FutureExt;
@@ -31,8 +32,13 @@ pub enum Answer {
     Close(String),
 }
 
-/// Proposes all batches now, and answers when their outcomes are known.
-pub fn start(broker: &Arc<Broker>, version: i16, request: ProduceRequest) -> BoxFuture<'static, Answer> {
+/// Proposes all batches now, and answers when their outcomes are known. Those that are acknowledged count in `metrics`.
+pub fn start(
+    broker: &Arc<Broker>,
+    metrics: &Arc<KafkaMetrics>,
+    version: i16,
+    request: ProduceRequest,
+) -> BoxFuture<'static, Answer> {
     let ProduceRequest {
         acks,
         timeout_ms,
@@ -58,6 +64,15 @@ pub fn start(broker: &Arc<Broker>, version: i16, request: ProduceRequest) -> Box
         .map(|topic| placing.place_topic(topic))
         .collect();
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    let stopwatch = Stopwatch {
+        metrics: Arc::clone(metrics),
+        level: match acks {
+            Ok(Acks::Leader) => Some(AckLevel::Leader),
+            Ok(Acks::All) => Some(AckLevel::All),
+            _ => None,
+        },
+        begin: broker.env().clock.now(),
+    };
     let broker = Arc::clone(broker);
     Box::pin(async move {
         let mut responses = Vec::with_capacity(topics.len());
@@ -66,7 +81,7 @@ pub fn start(broker: &Arc<Broker>, version: i16, request: ProduceRequest) -> Box
             for placed in placed {
                 response
                     .partition_responses
-                    .push(placed.settle(&broker, &mut deadline).await);
+                    .push(placed.settle(&broker, &mut deadline, &stopwatch).await);
             }
             responses.push(response);
         }
@@ -162,6 +177,22 @@ impl Refused {
     }
 }
 
+/// Since when the batches of a request wait, and for what.
+struct Stopwatch {
+    metrics: Arc<KafkaMetrics>,
+    level: Option<AckLevel>,
+    begin: Duration,
+}
+
+impl Stopwatch {
+    fn acknowledged(&self, broker: &Broker) {
+        if let Some(level) = self.level {
+            let took = broker.env().clock.now().saturating_sub(self.begin);
+            self.metrics.acknowledged(level, took);
+        }
+    }
+}
+
 impl Placing<'_> {
     fn place_topic(&self, topic: TopicProduceData) -> (TopicProduceResponse, Vec<Placed>) {
         let TopicProduceData {
@@ -226,6 +257,7 @@ impl Placed {
         self,
         broker: &Broker,
         deadline: &mut BoxFuture<'static, ()>,
+        stopwatch: &Stopwatch,
     ) -> PartitionProduceResponse {
         let index = self.index;
         let settled = match self.result {
@@ -239,7 +271,10 @@ impl Placed {
                 match outcome.or(late).await {
                     // The batch goes its way; whether it is committed later is not known to this answer.
                     None => Err(Refused::from(ErrorCode::REQUEST_TIMED_OUT)),
-                    Some(Ok(outcome)) => Ok(outcome),
+                    Some(Ok(outcome)) => {
+                        stopwatch.acknowledged(broker);
+                        Ok(outcome)
+                    }
                     Some(Err(error)) => Err(Refused::new(broker, &partition, &error)),
                 }
             }

@@ -89,7 +89,7 @@ fixed! {
     i32, 4, |r| r.i32(), |w, value| w.i32(value);
     i64, 8, |r| r.i64(), |w, value| w.i64(value);
     Uuid, 16, |r| r.array().map(Uuid), |w, value| w.raw(&value.0);
-    ErrorCode, 2, |r| r.i16().map(ErrorCode), |w, value| w.i16(value.0);
+    ErrorCode, 2, |r| r.i16().map(ErrorCode), |w, value| w.error_code(value);
 }
 
 /// Fields with a length in front, where a length of -1 is null: the non-null form is the same on the wire.

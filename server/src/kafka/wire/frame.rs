@@ -1,6 +1,7 @@
 //! Frames: a 32-bit length, then that many bytes.
 
 use super::error::{WireError, WireErrorKind};
+use super::error_code::ErrorCode;
 use bytes::{Buf, Bytes};
 use std::io::IoSlice;
 
@@ -29,11 +30,13 @@ pub struct OutFrame {
     /// Never empty slices, in reverse: the last one is sent next.
     parts: Vec<Bytes>,
     remaining: usize,
+    errors: Vec<ErrorCode>,
 }
 
 impl OutFrame {
-    /// `fields`, with each slice of `shared` put before the field byte at its offset; offsets ascend.
-    pub(super) fn new(fields: Bytes, shared: Vec<(usize, Bytes)>) -> Self {
+    /// `fields`, with each slice of `shared` put before the field byte at its offset; offsets ascend. `errors` are the
+    /// error codes among the fields.
+    pub(super) fn new(fields: Bytes, shared: Vec<(usize, Bytes)>, errors: Vec<ErrorCode>) -> Self {
         let mut parts = Vec::with_capacity(2 * shared.len() + 1);
         let mut end = fields.len();
         for (offset, slice) in shared.into_iter().rev() {
@@ -44,7 +47,17 @@ impl OutFrame {
         parts.push(fields.slice(..end));
         parts.retain(|part| !part.is_empty());
         let remaining = parts.iter().map(Bytes::len).sum();
-        Self { parts, remaining }
+        Self {
+            parts,
+            remaining,
+            errors,
+        }
+    }
+
+    /// The error codes that the frame carries, none of them [`ErrorCode::NONE`].
+    #[must_use]
+    pub fn errors(&self) -> &[ErrorCode] {
+        &self.errors
     }
 
     /// Fills `slices` with what is to be sent next, and returns the filled part.

@@ -1,6 +1,7 @@
 //! Encoding of one frame.
 
 use super::error::{WireError, WireErrorKind};
+use super::error_code::ErrorCode;
 use super::frame::{FRAME_PREFIX_LEN, OutFrame};
 use super::reader::MAX_STR_LEN;
 use super::varint;
@@ -15,6 +16,8 @@ pub struct Writer {
     buf: BytesMut,
     /// Slices that belong into the frame before the byte of `buf` at the offset.
     shared: Vec<(usize, Bytes)>,
+    /// The error codes that were written, for whoever counts them.
+    errors: Vec<ErrorCode>,
 }
 
 impl Writer {
@@ -26,6 +29,7 @@ impl Writer {
         Self {
             buf,
             shared: Vec::new(),
+            errors: Vec::new(),
         }
     }
 
@@ -38,7 +42,7 @@ impl Writer {
         if let Some(dst) = self.buf.first_chunk_mut() {
             *dst = prefix.to_be_bytes();
         }
-        Ok(OutFrame::new(self.buf.freeze(), self.shared))
+        Ok(OutFrame::new(self.buf.freeze(), self.shared, self.errors))
     }
 
     /// Appends bytes as they are.
@@ -68,6 +72,14 @@ impl Writer {
     /// Appends a signed 16-bit integer.
     pub fn i16(&mut self, value: i16) {
         self.buf.put_i16(value);
+    }
+
+    /// Appends an error code, and notes it where it is one.
+    pub fn error_code(&mut self, value: ErrorCode) {
+        if value != ErrorCode::NONE {
+            self.errors.push(value);
+        }
+        self.i16(value.0);
     }
 
     /// Appends a signed 32-bit integer.
