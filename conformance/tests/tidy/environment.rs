@@ -38,6 +38,7 @@ const EXCUSED: &[(&str, &[&str])] = &[
         "transport-capnp/src/",
         &["Instant::now", "async_io", "async_std", "thread::Builder"],
     ),
+    ("storage-object/src/bucket/s3/island.rs", &["thread::Builder"]),
 ];
 
 #[test]

@@ -1,0 +1,229 @@
+//! S3, and what speaks its protocol, through the crate `object_store`.
+//!
+//! Requests run on one thread of their own ([`island`]), which alone knows the runtime that the HTTP client needs.
+//! The crate's retries are off: they take a conditional write that was won for one that was lost.
+
+mod classify;
+mod credentials;
+mod http;
+mod island;
+mod options;
+
+pub use options::{Credentials, S3Options};
+
+use super::{
+    Answer, Bucket, Condition, Object, ObjectMeta as Meta, Page, Part, StoreError, StoreErrorKind, Version,
+    Want,
+};
+use bytes::Bytes;
+use classify::{classify, invalid};
+use island::Island;
+use object_store::aws::AmazonS3;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion,
+};
+use std::sync::Arc;
+
+/// Objects of one page of a list: S3's own limit.
+const PAGE: usize = 1000;
+
+/// A bucket of an S3 store, or a folder in one.
+#[derive(Clone, Debug)]
+pub struct S3Bucket {
+    store: Arc<AmazonS3>,
+    island: Arc<Island>,
+    prefix: Arc<str>,
+    name: Arc<str>,
+}
+
+impl S3Bucket {
+    /// Prepares a client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] for settings that cannot work; the text names the setting.
+    pub fn open(options: &S3Options) -> Result<Self, StoreError> {
+        let store = options.client()?;
+        let island = Island::start().map_err(|error| invalid(format!("cannot start a thread: {error}")))?;
+        Ok(Self {
+            store: Arc::new(store),
+            island: Arc::new(island),
+            prefix: options.prefix.trim_matches('/').into(),
+            name: options.describe().into(),
+        })
+    }
+
+    fn path(&self, key: &str) -> Path {
+        match (self.prefix.is_empty(), key.is_empty()) {
+            (true, _) => Path::from(key),
+            (false, true) => Path::from(&*self.prefix),
+            (false, false) => Path::from(format!("{}/{key}", self.prefix)),
+        }
+    }
+
+    /// Runs a request on the island, and says what a failure means.
+    fn run<T: Send + 'static>(
+        &self,
+        call: &'static str,
+        key: &str,
+        request: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Answer<T> {
+        let key = key.to_owned();
+        let name = Arc::clone(&self.name);
+        self.island.run(async move {
+            request.await.map_err(|failure| match failure {
+                Failure::Client(error) => classify(call, &key, &name, &error),
+                Failure::Store(error) => error,
+            })
+        })
+    }
+
+    fn meta(&self, found: &ObjectMeta) -> Meta {
+        let key = found.location.as_ref();
+        let inside = key.strip_prefix(&*self.prefix).unwrap_or(key);
+        Meta {
+            key: inside.trim_start_matches('/').into(),
+            size_bytes: found.size,
+            modified_ms: found.last_modified.timestamp_millis(),
+        }
+    }
+
+    async fn read(self, key: String, want: Want) -> Result<Object, Failure> {
+        let mut options = GetOptions::default();
+        match &want {
+            Want::Meta => options.head = true,
+            Want::All { .. } => {}
+            Want::Range(range) => options.range = Some(GetRange::Bounded(range.clone())),
+        }
+        let answer = self.store.get_opts(&self.path(&key), options).await?;
+        let meta = self.meta(&answer.meta);
+        let version = Version(answer.meta.e_tag.clone().unwrap_or_default().into());
+        let expected = match &want {
+            Want::Meta => 0,
+            Want::All { max_bytes } if answer.meta.size > *max_bytes => {
+                let what = format!(
+                    "get {key}: {} bytes where at most {max_bytes} are expected",
+                    meta.size_bytes
+                );
+                return Err(Failure::Store(invalid(what)));
+            }
+            Want::All { .. } => answer.meta.size,
+            Want::Range(range) => range.end.saturating_sub(range.start),
+        };
+        let data = if want == Want::Meta {
+            Bytes::new()
+        } else {
+            answer.bytes().await?
+        };
+        if data.len() as u64 != expected {
+            let what = format!("get {key}: {} bytes where {expected} were asked for", data.len());
+            return Err(Failure::Store(StoreError::new(StoreErrorKind::Unavailable, what)));
+        }
+        Ok(Object { meta, version, data })
+    }
+
+    async fn step(self, key: String, part: Part) -> Result<Arc<str>, Failure> {
+        let path = self.path(&key);
+        match part {
+            Part::Begin => Ok(self.store.create_multipart(&path).await?.into()),
+            Part::Store {
+                upload, number, body, ..
+            } => {
+                let id = upload.to_string();
+                let payload: PutPayload = body.into_iter().collect();
+                let stored = self.store.put_part(&path, &id, number as usize, payload).await?;
+                Ok(stored.content_id.into())
+            }
+            Part::Complete { upload, tags } => {
+                let parts = tags
+                    .iter()
+                    .map(|tag| PartId {
+                        content_id: tag.to_string(),
+                    })
+                    .collect();
+                self.store
+                    .complete_multipart(&path, &upload.to_string(), parts)
+                    .await?;
+                Ok("".into())
+            }
+            Part::Abort { upload } => {
+                self.store.abort_multipart(&path, &upload.to_string()).await?;
+                Ok("".into())
+            }
+        }
+    }
+}
+
+/// Why a request failed.
+enum Failure {
+    Client(object_store::Error),
+    Store(StoreError),
+}
+
+impl From<object_store::Error> for Failure {
+    fn from(error: object_store::Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl Bucket for S3Bucket {
+    fn put(&self, key: &str, body: Vec<Bytes>, condition: Condition) -> Answer<Version> {
+        let (store, path) = (Arc::clone(&self.store), self.path(key));
+        let mode = match condition {
+            Condition::Always => PutMode::Overwrite,
+            Condition::Absent => PutMode::Create,
+            Condition::Unchanged(version) => PutMode::Update(UpdateVersion {
+                e_tag: Some(version.0.to_string()),
+                version: None,
+            }),
+        };
+        self.run("put", key, async move {
+            let payload: PutPayload = body.into_iter().collect();
+            let put = store.put_opts(&path, payload, mode.into()).await?;
+            Ok(Version(put.e_tag.unwrap_or_default().into()))
+        })
+    }
+
+    fn get(&self, key: &str, want: Want) -> Answer<Object> {
+        self.run("get", key, self.clone().read(key.to_owned(), want))
+    }
+
+    fn list(&self, folder: &str, after: Option<&str>) -> Answer<Page> {
+        let this = self.clone();
+        let inside = self.path(folder);
+        let after = after.map(|after| self.path(after).to_string());
+        self.run("list", folder, async move {
+            let options = PaginatedListOptions {
+                offset: after,
+                max_keys: Some(PAGE),
+                ..PaginatedListOptions::default()
+            };
+            let prefix = (!inside.as_ref().is_empty()).then(|| format!("{inside}/"));
+            let found = this.store.list_paginated(prefix.as_deref(), options).await?;
+            Ok(Page {
+                objects: found.result.objects.iter().map(|meta| this.meta(meta)).collect(),
+                more: found.page_token.is_some(),
+            })
+        })
+    }
+
+    fn delete(&self, key: &str) -> Answer<()> {
+        let (store, path) = (Arc::clone(&self.store), self.path(key));
+        self.run("delete", key, async move {
+            match store.delete(&path).await {
+                Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    fn part(&self, key: &str, part: Part) -> Answer<Arc<str>> {
+        self.run("upload", key, self.clone().step(key.to_owned(), part))
+    }
+
+    fn describe(&self) -> String {
+        self.name.to_string()
+    }
+}
