@@ -141,7 +141,10 @@ impl Encoder {
             chunk_crcs: self.chunk_crcs,
             index: self.index,
             terms: self.terms,
-            checkpoint,
+            checkpoint: checkpoint.map(|checkpoint| Checkpoint {
+                consensus: Bytes::new(),
+                ..checkpoint
+            }),
             aborted,
         };
         let encoded = footer.encode();

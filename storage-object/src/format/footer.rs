@@ -30,7 +30,8 @@ pub struct Footer {
     pub index: Vec<IndexPoint>,
     /// The terms with data entries.
     pub terms: Vec<TermSpan>,
-    /// The partition's state as of the last entry, or as of an earlier one where there is none of the last.
+    /// The partition's state as of the last entry, or as of an earlier one where there is none of the last. Without the
+    /// consensus engine's part: members of a cluster that is gone are of no use to the next one.
     pub checkpoint: Option<Checkpoint>,
     /// Transactions in it that were rolled back.
     pub aborted: Vec<AbortedTxn>,
@@ -176,5 +177,6 @@ fn checkpoint(decoder: &mut Decoder) -> Result<Option<Checkpoint>, Malformed> {
         at,
         next_offset,
         data: decoder.bytes(len)?,
+        consensus: Bytes::new(),
     }))
 }

@@ -51,6 +51,7 @@ fn encode(entries: &[Entry]) -> (Bytes, Finished) {
         at: last.id,
         next_offset: last.end_offset(),
         data: Bytes::from_static(b"state"),
+        consensus: Bytes::from_static(b"members"),
     };
     let finished = encoder.finish(Some(checkpoint), Vec::new(), &mut out).unwrap();
     (out.concat().into(), finished)
