@@ -50,7 +50,8 @@ impl Channel {
 /// Who a node says it is when a session starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The cluster; a node of another one is refused (TR-ID-01).
+    /// The cluster; a node of another one is refused (TR-ID-01). Empty where the node has none yet: it and any other
+    /// node accept each other.
     pub cluster_id: Arc<str>,
     /// The node.
     pub node: NodeId,

@@ -9,5 +9,6 @@ pub mod group;
 pub mod kafka;
 pub mod metrics;
 pub mod partition;
+pub mod peers;
 pub mod run;
 pub mod runtime;

@@ -68,7 +68,9 @@ impl Welcome {
 }
 
 fn stranger(theirs: &Hello, ours: &Hello) -> Option<String> {
-    if theirs.cluster_id != ours.cluster_id {
+    // A node that has no cluster yet talks to everybody, and everybody to it.
+    let apart = theirs.cluster_id != ours.cluster_id;
+    if apart && !theirs.cluster_id.is_empty() && !ours.cluster_id.is_empty() {
         return Some(format!(
             "node {} belongs to cluster {:?} and node {} to cluster {:?}",
             theirs.node, theirs.cluster_id, ours.node, ours.cluster_id

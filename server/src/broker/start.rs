@@ -85,7 +85,7 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     lifecycle.starting("opening the data directory");
     let store = compose::store(&config, &env, &metrics.files).map_err(StartError::Store)?;
-    let consensus = compose::consensus(&config);
+    let consensus = compose::consensus(&config).map_err(StartError::Inconsistent)?;
     let listener = listen(&config, &env, metrics).await?;
     let bound = listener
         .local_addr()
@@ -215,7 +215,7 @@ async fn open_metadata(
         node,
         host: host.clone(),
         port: *port,
-        rack: None,
+        rack: config.cluster.rack.clone(),
         cluster_id: config.node.cluster_id.clone(),
     };
     Controller::open(group, reader, env.clone(), registration)

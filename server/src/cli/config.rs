@@ -23,7 +23,7 @@ pub(super) fn run(command: &Command) -> Exit {
         Command::Check(settings) => (settings, |_| "the configuration is good\n".to_owned()),
         Command::Show(settings) => (settings, show),
     };
-    match settings.load() {
+    match settings.load(&[]) {
         Ok(effective) => print(&answer(&effective)),
         Err(problems) => {
             complain(&problems);

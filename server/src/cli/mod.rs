@@ -49,6 +49,8 @@ enum Command {
     Start(Settings),
     /// Asks a running cluster about itself.
     Cluster(cluster::Command),
+    /// Runs a broker that is one of several nodes until SIGTERM or SIGINT.
+    RaftCluster(Settings),
     /// Checks and explains the configuration.
     Config(config::Command),
     /// Reads a data directory and names every damaged byte range; exits with 1 if there is one.
@@ -60,7 +62,8 @@ enum Command {
 /// Runs the command that the arguments (with the program's name first) ask for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match Command::from_iter_safe(arguments) {
-        Ok(Command::Start(settings)) => start::run(&settings),
+        Ok(Command::Start(settings)) => start::run(&settings, &[]),
+        Ok(Command::RaftCluster(settings)) => start::run(&settings, start::CLUSTER),
         Ok(Command::Cluster(command)) => cluster::run(&command),
         Ok(Command::Config(command)) => config::run(&command),
         Ok(Command::Verify(command)) => verify::run(&command),

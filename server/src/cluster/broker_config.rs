@@ -40,7 +40,7 @@ pub const BROKER_KEYS: &[BrokerKey] = &[
         name: "default.replication.factor",
         kind: ConfigType::Int,
         documentation: "The number of copies of each partition of a new topic.",
-        value: |config| config.topics.replication_factor.to_string(),
+        value: |config| config.replication_factor().to_string(),
     },
     BrokerKey {
         name: "delete.topic.enable",
@@ -136,7 +136,7 @@ pub const BROKER_KEYS: &[BrokerKey] = &[
         name: "offsets.topic.replication.factor",
         kind: ConfigType::Short,
         documentation: "The number of copies of each partition of __consumer_offsets.",
-        value: |config| config.topics.replication_factor.to_string(),
+        value: |config| config.replication_factor().to_string(),
     },
     BrokerKey {
         name: "producer.id.expiration.ms",

@@ -170,7 +170,7 @@ impl ControlContext {
             (self.config.topics.partitions, BTreeMap::new())
         };
         let image = self.controller.image();
-        let factor = usize::try_from(self.config.topics.replication_factor).unwrap_or(1);
+        let factor = usize::try_from(self.config.replication_factor()).unwrap_or(1);
         let placements = placement::place(
             &image.state,
             usize::try_from(partitions).unwrap_or(1),

@@ -77,7 +77,7 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
 }
 
 /// RFC 1123, and the underscore that container networks use.
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')

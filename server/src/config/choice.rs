@@ -51,6 +51,18 @@ choice! {
     ConsensusBackend {
         /// One node: an entry is committed when it is durable.
         Standalone = "standalone",
+        /// Raft: an entry is committed when a majority of its replicas has it on disk.
+        RaftRs = "raft-rs",
+    }
+}
+
+choice! {
+    /// How nodes talk to each other.
+    TransportBackend {
+        /// Not at all.
+        None = "none",
+        /// Cap'n Proto RPC over TCP.
+        Capnp = "capnp",
     }
 }
 

@@ -1,15 +1,20 @@
 //! From the configuration to the parts: the one place that names every backend.
 
-use super::{Config, ConsensusBackend, StorageBackend};
+use super::{Config, ConsensusBackend, StorageBackend, TransportBackend};
 use crate::metrics::{FileMetrics, MeasuredFs};
+use crate::peers::Door;
 use chronik_consensus::StandaloneEngine;
 use chronik_consensus::standalone::StandaloneOptions;
+use chronik_core::fs::FileSystem;
+use chronik_core::transport::{Peer, TransportFactory};
 use chronik_core::{Consensus, Env, LogError, LogStore};
 use chronik_storage_mmap::{DiskThreads, MmapStore, RealFs, StoreOptions};
+use chronik_transport_capnp::{CapnpFactory, CapnpOptions};
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The environment of the process: the runtime's clocks and tasks, and disk threads.
 ///
@@ -42,11 +47,48 @@ pub fn store(config: &Config, env: &Env, metrics: &Arc<FileMetrics>) -> Result<A
     }
 }
 
-/// The selected consensus engine.
+/// The file system that the selected store and the node's own file are on.
 #[must_use]
-pub fn consensus(config: &Config) -> Arc<dyn Consensus> {
+pub fn file_system() -> Arc<dyn FileSystem> {
+    Arc::new(RealFs)
+}
+
+/// The way to other nodes; nothing where the node is alone.
+#[must_use]
+pub fn door(config: &Config, env: &Env) -> Option<Door> {
+    let factory: Arc<dyn TransportFactory> = match config.transport.backend {
+        TransportBackend::None => return None,
+        TransportBackend::Capnp => Arc::new(CapnpFactory::new(CapnpOptions::default(), Arc::clone(&env.rng))),
+    };
+    let peer = |peer: &super::PeerAddress| Peer {
+        node: chronik_core::NodeId(peer.node),
+        address: peer.endpoint.to_string(),
+    };
+    Some(Door {
+        factory,
+        node: config.node_id(),
+        listen: config.cluster.listen?,
+        max_message_bytes: config.transport.max_message_bytes,
+        max_queued_bytes: config.transport.max_queued_bytes,
+        keepalive: Duration::from_millis(config.transport.keepalive_ms),
+        peers: config.other_peers().map(peer).collect(),
+        may_found: config.cluster.bootstrap,
+        cluster_id: config.node.cluster_id.clone(),
+        voters: config.cluster.metadata_voters,
+        env: env.clone(),
+    })
+}
+
+/// The selected consensus engine.
+///
+/// # Errors
+/// This version does not have it; the text names what it has.
+pub fn consensus(config: &Config) -> Result<Arc<dyn Consensus>, String> {
     match config.consensus.backend {
-        ConsensusBackend::Standalone => Arc::new(StandaloneEngine::new(StandaloneOptions::default())),
+        ConsensusBackend::Standalone => Ok(Arc::new(StandaloneEngine::new(StandaloneOptions::default()))),
+        ConsensusBackend::RaftRs => {
+            Err("consensus.backend = \"raft-rs\" is not in this version; write \"standalone\"".to_owned())
+        }
     }
 }
 

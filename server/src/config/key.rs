@@ -37,6 +37,13 @@ pub enum Rule {
     },
     /// One of a few names.
     Choice(&'static [&'static str]),
+    /// A list of strings of the form that the words and the example describe.
+    List {
+        /// What each string is, in words.
+        what: &'static str,
+        /// A value that is accepted.
+        example: &'static str,
+    },
     /// A string of the form that the words and the example describe.
     Text {
         /// What the string is, in words.
@@ -95,7 +102,7 @@ impl Rule {
             Self::Bytes { min, max, unlimited } | Self::Millis { min, max, unlimited } => {
                 (min..=max).contains(&number) || (unlimited && number == -1)
             }
-            Self::Switch | Self::Choice(_) | Self::Text { .. } => false,
+            Self::Switch | Self::Choice(_) | Self::List { .. } | Self::Text { .. } => false,
         }
     }
 }
@@ -127,6 +134,7 @@ impl fmt::Display for Rule {
                 }
                 Ok(())
             }
+            Self::List { what, example } => write!(out, "a list of {what}, for example [\"{example}\"]"),
             Self::Text { what, example } => write!(out, "{what}, for example \"{example}\""),
         }
     }

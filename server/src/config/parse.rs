@@ -25,7 +25,12 @@ pub enum Origin {
     File(Place),
     /// A command-line flag.
     Flag(&'static str),
+    /// The command that was given, which has defaults of its own.
+    Command(&'static str),
 }
+
+/// A value that a command gives a key where nobody else does: the command, the key, and the value as in a file.
+pub type Preset = (&'static str, &'static str, &'static str);
 
 /// A configuration that holds together, and where each value of it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +55,13 @@ pub type FlagValue = (&'static str, String);
 /// # Errors
 /// Everything that is wrong, at once: the file cannot be read, is not TOML, has unknown or repeated keys or values
 /// that their keys do not accept, a flag has such a value, or values do not fit each other.
-pub fn load(file: Option<&Path>, flags: &[FlagValue]) -> Result<Effective, Problems> {
+pub fn load(file: Option<&Path>, presets: &[Preset], flags: &[FlagValue]) -> Result<Effective, Problems> {
     let Some(path) = file else {
-        return parse("", "", flags);
+        return parse_over(presets, "", "", flags);
     };
     let name = path.display().to_string();
     match read(path) {
-        Ok(text) => parse(&name, &text, flags),
+        Ok(text) => parse_over(presets, &name, &text, flags),
         Err(why) => Err(Problems::new(vec![Problem {
             source: Source::Whole(name),
             key: String::new(),
@@ -84,6 +89,15 @@ fn read(path: &Path) -> Result<String, String> {
 /// # Errors
 /// As `load`.
 pub fn parse(name: &str, text: &str, flags: &[FlagValue]) -> Result<Effective, Problems> {
+    parse_over(&[], name, text, flags)
+}
+
+fn parse_over(
+    presets: &[Preset],
+    name: &str,
+    text: &str,
+    flags: &[FlagValue],
+) -> Result<Effective, Problems> {
     let mut reader = Reader {
         name,
         text,
@@ -91,6 +105,7 @@ pub fn parse(name: &str, text: &str, flags: &[FlagValue]) -> Result<Effective, P
         origins: BTreeMap::new(),
         problems: Vec::new(),
     };
+    reader.presets(presets);
     reader.document();
     reader.flags(flags);
     let Reader {
@@ -117,6 +132,14 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn presets(&mut self, presets: &[Preset]) {
+        for (command, path, value) in presets {
+            let key = keys().find(|key| key.path() == *path);
+            let key = key.expect("every preset names a key, as a test asserts");
+            self.set(key, &Raw::Text(value), Source::Command(command));
+        }
+    }
+
     fn document(&mut self) {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
@@ -165,11 +188,16 @@ impl<'a> Reader<'a> {
 
     fn key(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>) {
         let place = self.place(value.span());
-        let raw = match value.get_ref() {
-            DeValue::String(text) => Raw::Text(text),
-            DeValue::Integer(number) => Raw::Integer(number.as_str(), number.radix()),
-            DeValue::Boolean(value) => Raw::Boolean(*value),
-            other => Raw::Other(other.type_str()),
+        let strings: Option<Vec<&str>> = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(|item| item.get_ref().as_str()).collect(),
+            _ => None,
+        };
+        let raw = match (value.get_ref(), &strings) {
+            (_, Some(items)) => Raw::List(items),
+            (DeValue::String(text), _) => Raw::Text(text),
+            (DeValue::Integer(number), _) => Raw::Integer(number.as_str(), number.radix()),
+            (DeValue::Boolean(value), _) => Raw::Boolean(*value),
+            (other, _) => Raw::Other(other.type_str()),
         };
         self.set(key, &raw, Source::File(place));
     }
@@ -180,6 +208,7 @@ impl<'a> Reader<'a> {
                 let origin = match source {
                     Source::File(place) => Origin::File(place),
                     Source::Flag(flag) => Origin::Flag(flag),
+                    Source::Command(command) => Origin::Command(command),
                     Source::Whole(_) => Origin::Default,
                 };
                 self.origins.insert(key.path(), origin);

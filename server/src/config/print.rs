@@ -36,7 +36,7 @@ pub fn reference() -> String {
                     &mut out,
                     format_args!("{} = {value}{}", key.name, in_words(rule, &value)),
                 ),
-                (None, Rule::Text { example, .. }) => {
+                (None, Rule::Text { example, .. } | Rule::List { example, .. }) => {
                     line(&mut out, format_args!("# {} = \"{example}\"", key.name))
                 }
                 (None, Rule::Whole { min, .. }) => line(&mut out, format_args!("# {} = {min}", key.name)),
@@ -77,7 +77,7 @@ fn origin(effective: &Effective, key: &Key) -> String {
     match effective.origin(key) {
         Origin::Default => "default".to_owned(),
         Origin::File(place) => format!("{}:{}", place.file, place.line),
-        Origin::Flag(flag) => (*flag).to_owned(),
+        Origin::Flag(name) | Origin::Command(name) => (*name).to_owned(),
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Source {
     File(Place),
     /// A command-line flag.
     Flag(&'static str),
+    /// What the command gives by itself.
+    Command(&'static str),
     /// No single place: the file could not be read, or a default does not fit what was set.
     Whole(String),
 }
@@ -75,7 +77,7 @@ pub struct Problem {
 impl Problem {
     fn position(&self) -> (usize, usize) {
         match &self.source {
-            Source::Whole(_) => (0, 0),
+            Source::Whole(_) | Source::Command(_) => (0, 0),
             Source::File(place) => (place.line, place.column),
             Source::Flag(_) => (usize::MAX, 0),
         }
@@ -86,7 +88,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
             Source::File(place) => write!(out, "{}:{}:{}: ", place.file, place.line, place.column)?,
-            Source::Flag(flag) => write!(out, "{flag}: ")?,
+            Source::Flag(name) | Source::Command(name) => write!(out, "{name}: ")?,
             Source::Whole(file) => write!(out, "{file}: ")?,
         }
         if !self.key.is_empty() {

@@ -1,12 +1,13 @@
 //! Every key: its name, type, default, bounds and meaning, in one table. The structs, the parser, `config reference`,
 //! `config show` and the defaults are made from it, so that they cannot disagree.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::address::Advertise;
-use super::choice::{ConsensusBackend, LogLevel, StorageBackend, TimestampType};
+use super::choice::{ConsensusBackend, LogLevel, StorageBackend, TimestampType, TransportBackend};
 use super::key::{Key, Rule, Section, assign};
+use super::peer::{Endpoint, PeerAddress};
 use super::value::Setting;
 
 /// Declares one section: a struct with plain fields, its defaults, and the rows of the table.
@@ -65,6 +66,10 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// `[admin]`
     pub admin: AdminConfig,
+    /// `[cluster]`
+    pub cluster: ClusterConfig,
+    /// `[transport]`
+    pub transport: TransportConfig,
     /// `[consensus]`
     pub consensus: ConsensusConfig,
     /// `[storage]`
@@ -85,6 +90,8 @@ impl Config {
         NodeConfig::SECTION,
         KafkaConfig::SECTION,
         AdminConfig::SECTION,
+        ClusterConfig::SECTION,
+        TransportConfig::SECTION,
         ConsensusConfig::SECTION,
         StorageConfig::SECTION,
         TopicsConfig::SECTION,
@@ -167,9 +174,54 @@ section! {
 }
 
 section! {
+    /// The other nodes. `chronik-server raft-cluster` runs a node of a cluster, `start` one that is alone unless
+    /// transport.backend and consensus.backend say otherwise.
+    ClusterConfig as cluster {
+        /// The address to listen on for other nodes.
+        listen: Option<SocketAddr> = None, Rule::Text {
+            what: "an IP address and a port", example: "0.0.0.0:5001",
+        };
+        /// The nodes that the cluster starts with, in the same words on each of them; this node may be among them.
+        /// It serves first contact only: later, nodes know each other from the cluster's metadata.
+        peers: Vec<PeerAddress> = Vec::new(), Rule::List {
+            what: "id@host:port", example: "2@node-2.example.com:5001",
+        };
+        /// Where other nodes reach this one. Unset, it is this node's entry in peers, or else the address to listen
+        /// on where that is one; a node that has none of these is reached by those that list it in peers.
+        advertise: Option<Endpoint> = None, Rule::Text {
+            what: "host:port", example: "node-1.example.com:5001",
+        };
+        /// Whether this node may found the cluster. It is a permission: a cluster is founded once, when a majority of
+        /// the peers answer that they are empty. It has no effect on a directory that belongs to a cluster.
+        bootstrap: bool = false, Rule::Switch;
+        /// Where the node stands; the replicas of a partition are spread over the racks.
+        rack: Option<String> = None, Rule::Text {
+            what: "up to 64 letters, digits, '.', '_' and '-'", example: "rack-1",
+        };
+        /// How many nodes vote on the metadata; the others follow it.
+        metadata_voters: usize = 3, Rule::whole(1, 7);
+    }
+}
+
+section! {
+    /// How nodes talk to each other.
+    TransportConfig as transport {
+        /// none: the node is alone. capnp: Cap'n Proto RPC over TCP.
+        backend: TransportBackend = TransportBackend::None, Rule::Choice(TransportBackend::NAMES);
+        /// The largest message between nodes.
+        max_message_bytes: u64 = 64 << 20, Rule::bytes(MIB, GIB);
+        /// What may wait for one peer on one lane; beyond that, its senders wait.
+        max_queued_bytes: u64 = 64 << 20, Rule::bytes(MIB, TIB);
+        /// A peer that is silent for this long counts as gone.
+        keepalive_ms: u64 = 2_000, Rule::millis(100, HOUR);
+    }
+}
+
+section! {
     /// Who decides that an entry of a log is committed.
     ConsensusConfig as consensus {
-        /// standalone: one node; an entry is committed when it is durable.
+        /// standalone: one node; an entry is committed when it is durable. raft-rs: Raft; an entry is committed when a
+        /// majority of its replicas has it on disk.
         backend: ConsensusBackend = ConsensusBackend::Standalone, Rule::Choice(ConsensusBackend::NAMES);
     }
 }
@@ -205,8 +257,9 @@ section! {
         auto_create: bool = true, Rule::Switch;
         /// The number of partitions of a new topic.
         partitions: i32 = 1, Rule::whole(1, 10_000);
-        /// The number of copies of each partition. A standalone node has one.
-        replication_factor: i16 = 1, Rule::whole(1, 9);
+        /// The number of copies of each partition. Unset, it is the number of nodes in cluster.peers, this one
+        /// included, and at most 3; a standalone node has one.
+        replication_factor: Option<i16> = None, Rule::Whole { min: 1, max: 9 };
         /// How long a segment is kept after its newest record.
         retention_ms: i64 = 604_800_000, Rule::millis_or_unlimited(0, i64::MAX);
         /// How much of a partition is kept.

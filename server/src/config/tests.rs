@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use super::value::Raw;
 use super::*;
 
 fn refused(text: &str) -> Vec<Problem> {
@@ -9,6 +10,13 @@ fn refused(text: &str) -> Vec<Problem> {
         .iter()
         .cloned()
         .collect()
+}
+
+fn raw(rule: &Rule) -> Raw<'static> {
+    match rule {
+        Rule::Text { example, .. } | Rule::List { example, .. } => Raw::Argument(example),
+        other => panic!("{other:?} has no example"),
+    }
 }
 
 fn place(problem: &Problem) -> (usize, usize) {
@@ -52,13 +60,22 @@ fn the_reference_reads_back_as_the_defaults_and_sets_every_key_that_has_one() {
 #[test]
 fn the_examples_of_unset_keys_are_accepted() {
     for key in Config::SECTIONS.iter().flat_map(|section| section.keys) {
-        let Rule::Text { example, .. } = key.rule else {
-            continue;
+        let value = match key.rule {
+            Rule::Text { example, .. } => format!("\"{example}\""),
+            Rule::List { example, .. } => format!("[\"{example}\"]"),
+            _ => continue,
         };
-        let text = format!("[{}]\n{} = \"{example}\"\n", key.section, key.name);
+        // What relates it to other keys is judged elsewhere.
+        if key.section == "cluster" || key.section == "transport" {
+            let mut config = Config::default();
+            (key.set)(&mut config, &raw(&key.rule), &key.rule).expect("the example is accepted");
+            assert_eq!(key.value(&config), Some(value));
+            continue;
+        }
+        let text = format!("[{}]\n{} = {value}\n", key.section, key.name);
         let effective =
             parse("example.toml", &text, &[]).unwrap_or_else(|problems| panic!("{text}{problems}"));
-        assert_eq!(key.value(&effective.config), Some(format!("\"{example}\"")));
+        assert_eq!(key.value(&effective.config), Some(value));
     }
 }
 
@@ -120,7 +137,7 @@ fn a_problem_names_file_line_column_key_value_and_what_is_allowed() {
         "error: etc/node.toml:2:11: consensus.backend: \"standalon\" is not one of the allowed values\n\
          \u{20} 2 | backend = \"standalon\"\n\
          \u{20}   |           ^^^^^^^^^^^\n\
-         \u{20} allowed: \"standalone\"\n\
+         \u{20} allowed: \"standalone\", \"raft-rs\"\n\
          \u{20} help: did you mean \"standalone\"?\n\n\
          the configuration has 1 error"
     );
@@ -184,12 +201,82 @@ fn values_that_contradict_each_other_are_refused_where_they_were_set() {
         ("[topics]\nmin_insync_replicas = 2\n", 2),
         ("[groups]\nmax_session_timeout_ms = 10\n", 2),
         ("[admin]\nbind = \"0.0.0.0\"\n", 2),
+        ("[consensus]\nbackend = \"raft-rs\"\n", 2),
+        ("[cluster]\npeers = [\"2@h:1\"]\n", 2),
     ] {
         let problems = refused(text);
         assert_eq!(problems.len(), 1, "{text}{problems:#?}");
         assert_eq!(place(&problems[0]).0, line, "{text}{problems:#?}");
         assert!(problems[0].help.is_some(), "{text}{problems:#?}");
     }
+}
+
+/// A node of a cluster with these lines in `[cluster]`.
+fn clustered(lines: &str) -> String {
+    format!("[cluster]\n{lines}\n[transport]\nbackend = \"capnp\"\n[consensus]\nbackend = \"raft-rs\"\n")
+}
+
+#[test]
+fn a_list_of_peers_that_cannot_be_right_is_refused_where_it_stands() {
+    let listen = "listen = \"0.0.0.0:5001\"\n";
+    for peers in [
+        "\"2@h:1\", \"2@h:2\"",
+        "\"2@h:1\", \"3@h:1\"",
+        "\"1@h:5002\"",
+        "\"2@h\"",
+        "\"h:1\"",
+        "\"2@0.0.0.0:5001\"",
+    ] {
+        let problems = refused(&clustered(&format!("{listen}peers = [{peers}]")));
+        assert_eq!(problems.len(), 1, "{peers}: {problems:#?}");
+        assert_eq!(place(&problems[0]).0, 3, "{peers}: {problems:#?}");
+        assert!(
+            problems[0].help.is_some() || problems[0].allowed.is_some(),
+            "{peers}: {problems:#?}"
+        );
+    }
+    let problems = refused(&clustered("peers = [\"2@h:1\"]"));
+    assert_eq!(problems[0].key, "transport.backend");
+    assert!(
+        problems[0]
+            .help
+            .as_deref()
+            .is_some_and(|help| help.contains("--raft-addr"))
+    );
+}
+
+#[test]
+fn a_node_of_a_cluster_knows_its_peers_its_address_and_how_many_copies_are_usual() {
+    let config = |peers: &str| {
+        let lines = format!("listen = \"0.0.0.0:5001\"\npeers = [{peers}]");
+        parse("node.toml", &clustered(&lines), &[])
+            .expect("accepted")
+            .config
+    };
+    let bound = |text: &str| text.parse().expect("an address");
+    let two = config("\"2@h:1\"");
+    assert_eq!((two.replication_factor(), two.other_peers().count()), (2, 1));
+    assert_eq!(two.peer_endpoint(bound("0.0.0.0:5001")), None);
+    let shown = |config: &Config, at| {
+        config
+            .peer_endpoint(bound(at))
+            .map(|endpoint| endpoint.to_string())
+    };
+    assert_eq!(shown(&two, "10.0.0.1:5001").as_deref(), Some("10.0.0.1:5001"));
+    let five = config("\"1@me:5001\", \"2@h:1\", \"3@h:2\", \"4@h:3\", \"5@h:4\"");
+    assert_eq!((five.replication_factor(), five.other_peers().count()), (3, 4));
+    assert_eq!(shown(&five, "0.0.0.0:5001").as_deref(), Some("me:5001"));
+    assert_eq!(Config::default().replication_factor(), 1);
+}
+
+#[test]
+fn what_a_command_gives_is_overridden_by_the_file_and_says_where_it_comes_from() {
+    let presets = [("raft-cluster", "log.level", "debug")];
+    let effective = load(None, &presets, &[]).expect("accepted");
+    assert_eq!(effective.config.log.level, LogLevel::Debug);
+    assert!(show(&effective).contains("# raft-cluster\n"));
+    let flags = [("--node-id", "x".to_owned())];
+    assert!(load(None, &presets, &flags).is_err());
 }
 
 #[test]
@@ -260,14 +347,14 @@ fn the_advertised_address_works_on_the_same_machine_unless_it_is_set() {
 
 #[test]
 fn a_file_that_cannot_be_read_or_is_not_text_is_one_clear_error() {
-    let missing = load(Some(Path::new("/nonexistent/node.toml")), &[])
+    let missing = load(Some(Path::new("/nonexistent/node.toml")), &[], &[])
         .expect_err("no such file")
         .to_string();
     assert!(
         missing.starts_with("error: /nonexistent/node.toml: cannot be read: "),
         "{missing}"
     );
-    let endless = load(Some(Path::new("/dev/zero")), &[])
+    let endless = load(Some(Path::new("/dev/zero")), &[], &[])
         .expect_err("an endless file")
         .to_string();
     assert!(endless.contains("larger than"), "{endless}");

@@ -2,7 +2,7 @@
 
 use super::parse::{Effective, Origin, keys};
 use super::problem::{Problem, Source};
-use super::{Config, ConsensusBackend};
+use super::{Config, ConsensusBackend, TransportBackend};
 
 /// Two keys that contradict each other.
 struct Conflict {
@@ -46,6 +46,7 @@ fn source(effective: &Effective, path: &str) -> Option<Source> {
         Origin::Default => None,
         Origin::File(place) => Some(Source::File(place.clone())),
         Origin::Flag(flag) => Some(Source::Flag(flag)),
+        Origin::Command(command) => Some(Source::Command(command)),
     }
 }
 
@@ -54,6 +55,7 @@ fn conflicts(config: &Config) -> Vec<Conflict> {
         .into_iter()
         .chain(counts(config))
         .chain([exposed(config)])
+        .chain(nodes(config))
         .flatten()
         .collect()
 }
@@ -107,13 +109,13 @@ fn counts(config: &Config) -> [Option<Conflict>; 3] {
         consensus,
         ..
     } = config;
-    let (copies, required) = (topics.replication_factor, topics.min_insync_replicas);
+    let (copies, required) = (config.replication_factor(), topics.min_insync_replicas);
     let (shortest, longest) = (groups.min_session_timeout_ms, groups.max_session_timeout_ms);
     [
         (consensus.backend == ConsensusBackend::Standalone && copies > 1).then(|| Conflict {
             keys: ["topics.replication_factor", "consensus.backend"],
             message: format!("{copies} copies need as many nodes, and a standalone node is alone"),
-            help: "write replication_factor = 1",
+            help: "write replication_factor = 1, or run the nodes of a cluster with `raft-cluster`",
         }),
         (required > copies).then(|| Conflict {
             keys: ["topics.min_insync_replicas", "topics.replication_factor"],
@@ -139,4 +141,80 @@ fn exposed(config: &Config) -> Option<Conflict> {
         ),
         help: "set admin.token_file to a file with a secret (`openssl rand -hex 32`), or bind to 127.0.0.1",
     })
+}
+
+/// What does not fit together in a node of a cluster.
+fn nodes(config: &Config) -> Vec<Option<Conflict>> {
+    let Config {
+        cluster,
+        transport,
+        consensus,
+        ..
+    } = config;
+    let raft = consensus.backend == ConsensusBackend::RaftRs;
+    let alone = transport.backend == TransportBackend::None;
+    let mut found = vec![
+        (raft && alone).then(|| Conflict {
+            keys: ["consensus.backend", "transport.backend"],
+            message: "Raft needs a way to other nodes, and transport.backend is \"none\"".to_owned(),
+            help: "write transport.backend = \"capnp\"",
+        }),
+        (!raft && !alone).then(|| Conflict {
+            keys: ["transport.backend", "consensus.backend"],
+            message: "a standalone node talks to no other".to_owned(),
+            help: "write consensus.backend = \"raft-rs\", or leave transport.backend out",
+        }),
+        (!alone && cluster.listen.is_none()).then(|| Conflict {
+            keys: ["transport.backend", "cluster.listen"],
+            message: "there is no address to listen on for other nodes".to_owned(),
+            help: "give cluster.listen (--raft-addr), for example \"0.0.0.0:5001\"",
+        }),
+        (alone && !cluster.peers.is_empty()).then(|| Conflict {
+            keys: ["cluster.peers", "transport.backend"],
+            message: "peers are listed, and the node is alone".to_owned(),
+            help: "run `chronik-server raft-cluster`, or write transport.backend = \"capnp\" and consensus.backend = \
+                   \"raft-rs\"",
+        }),
+    ];
+    found.extend(peers(config).into_iter().map(Some));
+    found
+}
+
+/// What is wrong with the list of peers.
+fn peers(config: &Config) -> Vec<Conflict> {
+    let conflict = |other: &'static str, message: String, help: &'static str| Conflict {
+        keys: ["cluster.peers", other],
+        message,
+        help,
+    };
+    let mut found = Vec::new();
+    let peers = &config.cluster.peers;
+    for (at, peer) in peers.iter().enumerate() {
+        let before = peers.iter().take(at);
+        if before.clone().any(|other| other.node == peer.node) {
+            let message = format!("node {} is listed twice", peer.node);
+            found.push(conflict(
+                "cluster.peers",
+                message,
+                "give every node one entry and an id of its own",
+            ));
+        } else if before.clone().any(|other| other.endpoint == peer.endpoint) {
+            let message = format!("{} is listed for two nodes", peer.endpoint);
+            found.push(conflict(
+                "cluster.peers",
+                message,
+                "give every node an address of its own",
+            ));
+        }
+    }
+    let own = peers.iter().find(|peer| peer.node == config.node_id().0);
+    if let (Some(own), None, Some(listen)) = (own, &config.cluster.advertise, config.cluster.listen)
+        && own.endpoint.port != listen.port()
+        && listen.port() != 0
+    {
+        let message = format!("{own} is this node's own id, and the node listens on {listen}");
+        let help = "leave this node out of peers, or give it its own address; give another node its own node.id (--node-id)";
+        found.push(conflict("cluster.listen", message, help));
+    }
+    found
 }

@@ -1,7 +1,7 @@
 //! How one value is read from the file or from a flag, and shown again.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -16,6 +16,8 @@ pub(super) enum Raw<'a> {
     Integer(&'a str, u32),
     /// A TOML boolean.
     Boolean(bool),
+    /// A TOML array of strings.
+    List(&'a [&'a str]),
     /// Another TOML value; the word says which.
     Other(&'a str),
     /// A command-line argument, which may stand for any of these.
@@ -28,6 +30,7 @@ impl fmt::Display for Raw<'_> {
             Self::Text(text) => write!(out, "{text:?}"),
             Self::Integer(digits, _) => out.write_str(digits),
             Self::Boolean(value) => write!(out, "{value}"),
+            Self::List(items) => write!(out, "{items:?}"),
             Self::Other(kind) => write!(out, "a value of type {kind}"),
             Self::Argument(text) => write!(out, "`{text}`"),
         }
@@ -137,12 +140,33 @@ impl Setting for IpAddr {
         };
         text.parse().map_err(|_| {
             let reject = Reject::new(format!("{raw} is not an IP address"));
-            match text.parse::<std::net::SocketAddr>() {
+            match text.parse::<SocketAddr>() {
                 Ok(both) => {
                     reject.with_help(format!("the port has a key of its own: write \"{}\"", both.ip()))
                 }
                 Err(_) if *text == "localhost" => reject.with_help("write \"127.0.0.1\""),
                 Err(_) => reject,
+            }
+        })
+    }
+
+    fn show(&self, _: &Rule) -> Option<String> {
+        Some(literal(&self.to_string()))
+    }
+}
+
+impl Setting for SocketAddr {
+    fn read(raw: &Raw<'_>, _: &Rule) -> Result<Self, Reject> {
+        let (Raw::Text(text) | Raw::Argument(text)) = raw else {
+            return Err(Reject::new(format!("{raw} is not an address")));
+        };
+        text.parse().map_err(|_| {
+            let reject = Reject::new(format!("{raw} is not an IP address with a port"));
+            match (text.parse::<IpAddr>(), text.strip_prefix("localhost:")) {
+                (Ok(ip), _) if ip.is_ipv6() => reject.with_help(format!("add the port: \"[{ip}]:5001\"")),
+                (Ok(ip), _) => reject.with_help(format!("add the port: \"{ip}:5001\"")),
+                (_, Some(port)) => reject.with_help(format!("write \"127.0.0.1:{port}\"")),
+                _ => reject,
             }
         })
     }
@@ -182,6 +206,30 @@ impl Setting for String {
 
     fn show(&self, _: &Rule) -> Option<String> {
         Some(literal(self))
+    }
+}
+
+/// A list of strings in the file; on the command line its items are separated by commas.
+impl<T: FromStr<Err = String> + fmt::Display> Setting for Vec<T> {
+    fn read(raw: &Raw<'_>, _: &Rule) -> Result<Self, Reject> {
+        let items: Vec<&str> = match raw {
+            Raw::List(items) => items.to_vec(),
+            Raw::Argument("") => Vec::new(),
+            Raw::Argument(text) => text.split(',').map(str::trim).collect(),
+            Raw::Text(text) => {
+                let quoted: Vec<String> = text.split(',').map(|item| literal(item.trim())).collect();
+                let help = format!("write [{}]", quoted.join(", "));
+                return Err(Reject::new(format!("{raw} is a string")).with_help(help));
+            }
+            _ => return Err(Reject::new(format!("{raw} is not a list of strings"))),
+        };
+        let read = |item: &str| item.parse().map_err(|why| Reject::new(format!("{item:?} {why}")));
+        items.into_iter().map(read).collect()
+    }
+
+    fn show(&self, _: &Rule) -> Option<String> {
+        let items: Vec<String> = self.iter().map(|item| literal(&item.to_string())).collect();
+        Some(format!("[{}]", items.join(", ")))
     }
 }
 

@@ -170,7 +170,10 @@ fn greet(
         return Err("no answer".to_owned());
     }
     let (mine, theirs) = (&here.options.hello, &there.options.hello);
-    if mine.cluster_id != theirs.cluster_id && !here.has(NetMutant::AcceptsOtherCluster) {
+    // A node that has no cluster yet talks to everybody.
+    let apart = mine.cluster_id != theirs.cluster_id;
+    let named = !mine.cluster_id.is_empty() && !theirs.cluster_id.is_empty();
+    if apart && named && !here.has(NetMutant::AcceptsOtherCluster) {
         return Err(format!("it belongs to cluster {}", theirs.cluster_id));
     }
     if mine.version != theirs.version && !here.has(NetMutant::AcceptsOtherVersion) {

@@ -53,7 +53,7 @@ impl Client {
         let config = match &target.config {
             None => Config::default(),
             Some(path) => {
-                let loaded = load(Some(path), &[]);
+                let loaded = load(Some(path), &[], &[]);
                 loaded
                     .map_err(|problems| Failure::Question(problems.to_string()))?
                     .config

@@ -166,7 +166,7 @@ fn place(
     }
     let topics = &context.config.topics;
     let factor = if factor == -1 {
-        topics.replication_factor
+        context.config.replication_factor()
     } else {
         factor
     };

@@ -1,0 +1,25 @@
+//! A node among others: its identity, how it finds or founds its cluster, and what nodes ask each other.
+//!
+//! ```text
+//! Transport -> router -> consensus engine
+//!                     -> node: first contact while there is no cluster, the service afterwards
+//! ```
+
+pub mod client;
+pub mod door;
+pub mod first_contact;
+mod founding;
+pub mod message;
+pub mod node_file;
+pub mod record;
+pub mod router;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{AskError, PeerClient};
+pub use door::{Door, DoorError, Entered};
+pub use first_contact::{ContactError, FirstContact};
+pub use message::{Answer, Identity, Request};
+pub use node_file::{IdentityError, NodeFile};
+pub use record::{ClusterRecord, Founder, NodeRecord};
