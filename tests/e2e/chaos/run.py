@@ -1,0 +1,120 @@
+"""One chaos run: load, faults, heal, read every replica, judge.
+
+    python -m chaos.run --minutes 60 --seed 7     a long run by hand; prints the counts and the anomalies
+"""
+
+import argparse
+import collections
+import random
+import sys
+import time
+from pathlib import Path
+
+from harness.cluster import Cluster
+from harness.log_client import LogClient
+from harness.paths import CACHE
+
+from .checker import check
+from .history import OK, History
+from .nemesis import Nemesis
+from .workload import Consuming, Producing, decode
+
+TOPIC, PARTITIONS = "chaos", 3
+# After the last fault, how long clients and replicas may take to come to rest.
+REST_LIMIT_S = 120
+
+
+def high_watermarks(node):
+    with LogClient(node.port, timeout=5) as client:
+        return [client.fetch(TOPIC, 0, partition)["HighWatermark"] for partition in range(PARTITIONS)]
+
+
+def at_rest(cluster):
+    """Whether all nodes answer and show the same ends."""
+    try:
+        ends = [high_watermarks(node) for node in cluster.nodes]
+    except (OSError, AssertionError):
+        return False
+    return ends[0] if all(end == ends[0] for end in ends) and -1 not in ends[0] else False
+
+
+def replica_logs(cluster):
+    logs = {}
+    for node in cluster.nodes:
+        with LogClient(node.port, timeout=60) as client:
+            for partition in range(PARTITIONS):
+                records = client.records(TOPIC, partition)
+                logs.setdefault(partition, {})[node.node_id] = [(r[0], decode(bytes(r[3]))) for r in records]
+    return logs
+
+
+def finish(workers):
+    for one in workers:
+        one.worker.stopping.set()
+    for one in workers:
+        one.worker.join(120)
+        assert not one.worker.is_alive(), f"{one.name} does not end"
+        assert one.worker.problem is None, one.worker.problem
+
+
+def run(cluster, seconds, rng, report=print):
+    """Runs, judges, and returns (history, anomalies)."""
+    cluster.create_topic(TOPIC, PARTITIONS)
+    producers = [Producing(cluster, TOPIC, PARTITIONS, f"p{number}") for number in range(2)]
+    producers.append(Producing(cluster, TOPIC, PARTITIONS, "p-zstd", config={"compression.codec": "zstd"}))
+    consumers = [Consuming(cluster, TOPIC, PARTITIONS, "c0"), Consuming(cluster, TOPIC, PARTITIONS, "g0", group="g"),
+                 Consuming(cluster, TOPIC, PARTITIONS, "g1", group="g")]
+    nemesis = Nemesis(cluster, TOPIC, rng)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = sum(producer.acked for producer in producers)
+        nemesis.wait(0.2, 2)
+        nemesis.strike()
+        cluster.wait("records are acknowledged after a fault",
+                     lambda: sum(producer.acked for producer in producers) > before + 100, REST_LIMIT_S)  # noqa: B023
+    cluster.heal()
+    finish(producers)
+    ends = cluster.wait("all replicas show the same end", lambda: at_rest(cluster), REST_LIMIT_S)
+    cluster.wait("the reader has everything", lambda: consumers[0].read >= sum(ends), REST_LIMIT_S)
+    finish(consumers)
+    history = History(sends=[send for producer in producers for send in producer.sends],
+                      polls=[poll for consumer in consumers for poll in consumer.polls],
+                      logs=replica_logs(cluster), faults=nemesis.faults)
+    problems = [problem for producer in producers for problem in producer.fatal]
+    anomalies = check(history) + [("fatal", problem) for problem in problems]
+    tell(history, anomalies, report)
+    return history, anomalies
+
+
+def tell(history, anomalies, report):
+    outcomes = collections.Counter(send.outcome for send in history.sends)
+    faults = collections.Counter(fault["kind"] for fault in history.faults)
+    polled = sum(len(poll.records) for poll in history.polls)
+    stored = sum(max(map(len, nodes.values())) for nodes in history.logs.values())
+    report(f"{len(history.sends)} sends ({outcomes[OK]} acknowledged), {stored} stored, {polled} polled; faults "
+           f"{dict(sorted(faults.items()))}; {len(anomalies)} anomalies")
+    for name, text in anomalies[:20]:
+        report(f"  {name}: {text}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Faults under load on three nodes, and a verdict.")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--directory", type=Path, default=CACHE / "chaos")
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    cluster = Cluster(options.directory, options.nodes)
+    cluster.start()
+    try:
+        history, anomalies = run(cluster, options.minutes * 60, random.Random(options.seed))
+    finally:
+        for node in cluster.nodes:
+            node.kill()
+    history.dump(options.directory / "history.jsonl")
+    sys.exit(1 if anomalies else 0)
+
+
+if __name__ == "__main__":
+    main()
