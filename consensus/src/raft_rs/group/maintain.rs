@@ -1,0 +1,73 @@
+//! Upkeep of the log for the state machine.
+
+use super::{Context, Group};
+use crate::membership::encode_membership;
+use bytes::Bytes;
+use chronik_core::consensus::{Maintenance, Membership};
+use chronik_core::log_store::{Checkpoint, Purge};
+use chronik_core::ticket::TicketSender;
+use chronik_core::{LogError, LogId, LogIndex, Ticket};
+
+impl Group {
+    /// Does upkeep; a refusal is the caller's to hear, a poisoned log shows with the next write.
+    pub(in crate::raft_rs) fn maintain(
+        &mut self,
+        context: &Context,
+        maintenance: Maintenance,
+        done: TicketSender,
+    ) {
+        let result = match maintenance {
+            Maintenance::Purge(purge) => self.purge(context, purge),
+            Maintenance::Checkpoint(checkpoint) => self.checkpoint(checkpoint),
+            Maintenance::Roll { policy, now } => {
+                let rolled = self.writer.roll(policy, now);
+                rolled.map(|()| Ticket::resolved(Ok(())))
+            }
+        };
+        match result {
+            Ok(ticket) => ticket.on_resolve(move |result| done.resolve(result.clone())),
+            Err(error) => done.resolve(Err(error)),
+        }
+    }
+
+    /// Stores the state machine's checkpoint with the membership as of its entry.
+    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<Ticket, LogError> {
+        let at = checkpoint.at;
+        checkpoint.consensus = Bytes::from(encode_membership(self.membership_at(at.index)));
+        let ticket = self.writer.save_checkpoint(checkpoint)?;
+        self.checkpoints.insert(at.index, at);
+        Ok(ticket)
+    }
+
+    fn membership_at(&self, index: LogIndex) -> &Membership {
+        let before = self.history.partition_point(|(from, _)| *from <= index);
+        let newest = before.checked_sub(1).and_then(|place| self.history.get(place));
+        newest.map_or(&self.applied, |(_, membership)| membership)
+    }
+
+    /// Purges to a stored checkpoint at most, so that a replica that needs purged entries can be brought up, and
+    /// leaves what a replica that is heard from still needs, within a bound.
+    fn purge(&mut self, context: &Context, purge: Purge) -> Result<Ticket, LogError> {
+        let mut through = purge.through.index.min(self.commit());
+        let keep_from = self.last_index().0.saturating_sub(context.options.keep_entries);
+        if self.is_leader() {
+            for (_, progress) in self.raw.raft.prs().iter() {
+                if progress.recent_active {
+                    through = through.min(LogIndex(progress.matched.max(keep_from)));
+                }
+            }
+        }
+        let purged = self.raw.store().purged();
+        let to = self.checkpoints.range(..=through).next_back().map(|(_, id)| *id);
+        let to: LogId = to.filter(|to| to.index > purged.index).unwrap_or(purged);
+        let ticket = self.writer.purge(Purge {
+            through: to,
+            offset_start: purge.offset_start,
+        })?;
+        self.raw.mut_store().purged_through(to);
+        self.checkpoints = self.checkpoints.split_off(&to.index);
+        let covered = self.history.partition_point(|(from, _)| *from <= to.index);
+        self.history.drain(..covered.saturating_sub(1));
+        Ok(ticket)
+    }
+}
