@@ -348,8 +348,9 @@ impl Cluster {
             self.entries(*node, state.index_start().0, state.last.index.0)
         });
         let first = logs.next().unwrap();
+        let start = |log: &[Entry]| log.first().map_or(LogIndex(u64::MAX), |entry| entry.id.index);
         for other in logs {
-            let from = first[0].id.index.max(other[0].id.index);
+            let from = start(&first).max(start(&other));
             let tail = |log: &[Entry]| -> Vec<Entry> {
                 log.iter()
                     .filter(|entry| entry.id.index >= from)

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod catch_up;
 mod cluster;
 mod election;
+mod membership;
+mod random;
 mod replication;

@@ -113,6 +113,7 @@ impl Group {
             let membership =
                 decode_membership(&entry.payload).expect("a membership entry holds a membership");
             self.learn_nodes(&membership);
+            self.shown.set_membership(&membership);
             self.pending.insert(entry.id.index, membership);
         }
         Ok(ticket)
@@ -133,7 +134,9 @@ impl Group {
         // Its ticket is covered by that of the append after it.
         drop(self.writer.truncate_from(from)?);
         self.raw.mut_store().truncated(from);
-        self.pending.split_off(&from);
+        if !self.pending.split_off(&from).is_empty() {
+            self.shown.set_membership(self.newest());
+        }
         self.log_end = self.raw.store().reader().state().offset_end;
         Ok(())
     }

@@ -1,0 +1,192 @@
+//! Replicas that were away: by entries, by entries that are not in memory any more, by a checkpoint.
+
+use crate::cluster::Cluster;
+use bytes::Bytes;
+use chronik_conformance::world::disk::DropAll;
+use chronik_conformance::world::net::End;
+use chronik_core::consensus::{Maintenance, MembershipChange};
+use chronik_core::log_store::{Checkpoint, Purge};
+use chronik_core::{LogId, LogIndex, Offset};
+use std::time::Duration;
+
+impl Cluster {
+    /// Stores a checkpoint of everything that `node` has committed and purges the log to it.
+    pub(crate) fn checkpoint_and_purge(&self, node: u64) -> LogId {
+        let reader = self.reader(node);
+        let index = self.progress(node).commit;
+        let at = LogId {
+            term: reader.term_at(index).unwrap(),
+            index,
+        };
+        let next_offset = match self.entries(node, index.0, index.0).first() {
+            Some(entry) => entry.end_offset(),
+            None => reader.state().offset_end,
+        };
+        let checkpoint = Checkpoint {
+            at,
+            next_offset,
+            data: Bytes::from(format!("state at {index}")),
+            consensus: Bytes::new(),
+        };
+        let group = self.group(node);
+        let stored = group.maintain(Maintenance::Checkpoint(checkpoint)).unwrap();
+        self.wait("the checkpoint", stored).unwrap();
+        let purge = Purge {
+            through: at,
+            offset_start: next_offset,
+        };
+        let purged = group.maintain(Maintenance::Purge(purge)).unwrap();
+        self.wait("the purge", purged).unwrap();
+        at
+    }
+}
+
+#[test]
+fn a_replica_that_was_away_gets_all_entries_also_those_that_must_be_read_from_disk() {
+    for pending_reads in [false, true] {
+        let mut cluster = Cluster::new(50);
+        cluster.mem.pending_reads = pending_reads;
+        cluster.tune = |options| {
+            options.max_append_bytes = 2000;
+            options.coalesce_bytes = 0;
+            options.max_inflight_appends = 3;
+        };
+        cluster.found(3);
+        let leader = cluster.elect();
+        let away = cluster.others(leader)[0];
+        cluster.kill(away, End::Process);
+        let handles: Vec<_> = (0..200)
+            .map(|number| cluster.propose(leader, 100 + number, number as u8))
+            .collect();
+        for handle in handles {
+            cluster.wait("commit", handle.outcome());
+        }
+        cluster.restart(away);
+        cluster.agree();
+    }
+}
+
+#[test]
+fn a_replica_that_needs_purged_entries_starts_from_a_checkpoint() {
+    let mut cluster = Cluster::new(51);
+    cluster.tune = |options| options.keep_entries = 10;
+    cluster.found(3);
+    let leader = cluster.elect();
+    let away = cluster.others(leader)[0];
+    cluster.commit(leader, 1, 1);
+    cluster.agree();
+    cluster.kill(away, End::Process);
+    for mark in 0..30 {
+        cluster.commit(leader, 3, mark);
+    }
+    // For a while the leader keeps what the other needs; then it counts as gone.
+    cluster.sim.advance(Duration::from_secs(3));
+    let at = cluster.checkpoint_and_purge(leader);
+    assert_eq!(cluster.reader(leader).state().purged, at);
+    for mark in 0..5 {
+        cluster.commit(leader, 3, mark);
+    }
+    cluster.restart(away);
+    cluster.agree();
+    let state = cluster.reader(away).state();
+    assert_eq!(state.purged, at, "the log starts where the checkpoint ends");
+    let stored = cluster.reader(away).checkpoint(at.index).unwrap().unwrap();
+    assert_eq!(stored.data, format!("state at {}", at.index));
+    assert!(!stored.consensus.is_empty());
+    assert_eq!(state.offset_start, stored.next_offset);
+    cluster.crash(away, &mut DropAll);
+    cluster.restart(away);
+    cluster.agree();
+    assert_eq!(
+        cluster.reader(away).state().offset_end,
+        cluster.reader(leader).state().offset_end
+    );
+    // The membership survives with the checkpoint alone.
+    assert_eq!(cluster.group(away).status().membership.voters.len(), 3);
+}
+
+#[test]
+fn a_new_replica_that_the_checkpoint_does_not_know_is_brought_up_by_it() {
+    let mut cluster = Cluster::new(52);
+    cluster.tune = |options| options.keep_entries = 1;
+    cluster.found(3);
+    let leader = cluster.elect();
+    for mark in 0..10 {
+        cluster.commit(leader, 1, mark);
+    }
+    cluster.agree();
+    cluster.checkpoint_and_purge(leader);
+    cluster.start(4);
+    cluster.open(4, crate::cluster::GROUP, Default::default());
+    let change = MembershipChange::AddLearner(crate::cluster::member(4));
+    cluster
+        .wait("the change", cluster.group(leader).change_membership(change))
+        .unwrap();
+    cluster.agree();
+    assert!(cluster.reader(4).state().purged.index > LogIndex(0));
+    assert_eq!(
+        cluster.group(4).status().membership,
+        cluster.group(leader).status().membership
+    );
+    let promote = MembershipChange::Become {
+        voters: (1..=4).map(crate::cluster::member).collect(),
+        learners: Vec::new(),
+    };
+    cluster
+        .wait("the change", cluster.group(leader).change_membership(promote))
+        .unwrap();
+    cluster.agree();
+}
+
+#[test]
+fn a_log_that_contradicts_the_checkpoint_is_replaced_by_it() {
+    let mut cluster = Cluster::new(53);
+    cluster.tune = |options| options.keep_entries = 1;
+    cluster.found(3);
+    let old = cluster.elect();
+    cluster.agree();
+    cluster.isolate(old);
+    for mark in 0..50 {
+        cluster.propose(old, 1, mark);
+    }
+    cluster.until("another leader", |cluster| {
+        cluster.leader().is_some_and(|leader| leader != old)
+    });
+    let new = cluster.elect();
+    for mark in 0..20 {
+        cluster.commit(new, 1, mark);
+    }
+    cluster.sim.advance(Duration::from_secs(3));
+    let at = cluster.checkpoint_and_purge(new);
+    assert_eq!(cluster.reader(new).state().purged, at);
+    cluster.net.heal_all();
+    cluster.agree();
+    assert_eq!(cluster.reader(old).state().purged, at);
+}
+
+#[test]
+fn a_purge_keeps_what_a_connected_replica_still_needs_and_goes_to_a_checkpoint_at_most() {
+    let cluster = Cluster::of(54, 3);
+    let leader = cluster.elect();
+    cluster.agree();
+    let slow = cluster.others(leader)[0];
+    let matched = cluster.reader(slow).state().last.index;
+    let hour = Duration::from_secs(3600);
+    cluster.nodes[&slow].process.queue().set_job_time(hour, hour);
+    for mark in 0..30 {
+        cluster.commit(leader, 1, mark);
+    }
+    cluster.checkpoint_and_purge(leader);
+    assert!(cluster.reader(leader).state().purged.index <= matched);
+    let no_checkpoint = Purge {
+        through: cluster.reader(leader).state().last,
+        offset_start: Offset(0),
+    };
+    let follower = cluster.others(leader)[1];
+    let purge = cluster
+        .group(follower)
+        .maintain(Maintenance::Purge(no_checkpoint))
+        .unwrap();
+    cluster.wait("the purge", purge).unwrap();
+    assert_eq!(cluster.reader(follower).state().purged.index, LogIndex(0));
+}
