@@ -21,6 +21,11 @@ pub enum TierError {
         /// What is wrong with it.
         reason: Arc<str>,
     },
+    /// An object that should be there is not.
+    Missing {
+        /// The object's key.
+        key: Arc<str>,
+    },
     /// Another owner has taken over: nothing may be written any more.
     Fenced {
         /// Who owns what was to be written.
@@ -50,7 +55,7 @@ impl TierError {
                 _ => ErrorClass::Retry,
             },
             Self::Log(error) => error.class(),
-            Self::Damaged { .. } => ErrorClass::Corrupt,
+            Self::Damaged { .. } | Self::Missing { .. } => ErrorClass::Corrupt,
             Self::Fenced { .. } => ErrorClass::Redirect,
             Self::UnsupportedFormat { .. } | Self::Closed => ErrorClass::Fatal,
             Self::Refused(_) => ErrorClass::CallerBug,
@@ -89,6 +94,7 @@ impl fmt::Display for TierError {
             Self::Store(error) => write!(f, "{error}"),
             Self::Log(error) => write!(f, "{error}"),
             Self::Damaged { key, reason } => write!(f, "object {key} is damaged: {reason}"),
+            Self::Missing { key } => write!(f, "object {key} is missing"),
             Self::Fenced { owner } => write!(f, "another owner writes here: {owner}"),
             Self::UnsupportedFormat { key, version } => {
                 write!(f, "object {key} has the unknown version {version}")

@@ -116,7 +116,8 @@ pub enum Part {
     },
 }
 
-/// A store of objects under one prefix. Requests are not repeated here; [`Retrying`] does that.
+/// A store of objects under one prefix. Requests are not repeated here; [`Retrying`] does that. Keys are names of letters,
+/// digits, `-`, `_` and `.`, joined by slashes.
 ///
 /// # Guarantees
 /// - An object is read whole or not at all: a reader sees the bytes of one write.

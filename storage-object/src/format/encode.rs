@@ -119,6 +119,19 @@ impl Encoder {
         Ok(())
     }
 
+    /// Says that the segment ends with this entry, which was not added: a command that is gone from the log, though not
+    /// from the state that it changed.
+    ///
+    /// # Errors
+    /// [`EncodeError::OutOfOrder`] where a later entry was added.
+    pub fn end_with(&mut self, last: LogId) -> Result<(), EncodeError> {
+        if last.index < self.last.index || last.term < self.last.term {
+            return Err(EncodeError::OutOfOrder(last));
+        }
+        self.last = last;
+        Ok(())
+    }
+
     /// Ends the object; its last bytes go to `out`.
     ///
     /// # Errors

@@ -174,15 +174,24 @@ impl Bucket for S3Bucket {
         let mode = match condition {
             Condition::Always => PutMode::Overwrite,
             Condition::Absent => PutMode::Create,
-            Condition::Unchanged(version) => PutMode::Update(UpdateVersion {
+            Condition::Unchanged(ref version) => PutMode::Update(UpdateVersion {
                 e_tag: Some(version.0.to_string()),
                 version: None,
             }),
         };
-        self.run("put", key, async move {
+        let put = self.run("put", key, async move {
             let payload: PutPayload = body.into_iter().collect();
             let put = store.put_opts(&path, payload, mode.into()).await?;
             Ok(Version(put.e_tag.unwrap_or_default().into()))
+        });
+        Box::pin(async move {
+            put.await.map_err(|error| match (error.kind, condition) {
+                // An object that is gone is not unchanged: S3 tells the two apart, we do not.
+                (StoreErrorKind::NotFound, Condition::Unchanged(_)) => {
+                    StoreError::new(StoreErrorKind::Conflict, error.detail)
+                }
+                _ => error,
+            })
         })
     }
 

@@ -1,0 +1,8 @@
+//! The tier as a whole, over the simulated world and over real directories and sockets.
+#![allow(clippy::unwrap_used)]
+
+mod buckets;
+mod cluster;
+mod faulty;
+mod model;
+mod real;
