@@ -44,6 +44,8 @@ struct Message {
   # 0 for a one-way message.
   call @0 :UInt64;
   body @1 :Data;
+  # CRC-32C of the eight bytes of `call`, little-endian, and the body. 0 and not checked under TLS, which does the same.
+  checksum @2 :UInt32;
 }
 
 struct Answer {
@@ -53,6 +55,8 @@ struct Answer {
     # The handler gave no answer; the text says what is known.
     none @2 :Text;
   }
+  # As that of a message; over no body where there is none.
+  checksum @3 :UInt32;
 }
 
 interface Inbox {

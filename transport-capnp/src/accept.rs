@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use crate::answers::{AnswerQueue, Given};
 use crate::hello::{Greeting, Welcome, read_greeting, write_welcome};
+use crate::inbound::lane_index;
 use crate::inbox::Inbox;
-use crate::limits::MAX_STRANGERS;
+use crate::limits::{MAX_SESSIONS, MAX_STRANGERS};
 use crate::node::{Node, sleep, within};
 use crate::session_capnp::{answers, inbox};
 use crate::stream::{Duplex, Metered, Progress};
@@ -31,12 +32,22 @@ pub(crate) struct Arrival {
     number: u64,
     /// Our number of it, under which its messages are queued.
     pub(crate) session: u64,
-    connections: Cell<usize>,
+    lanes: Cell<[bool; 3]>,
     stopped: RefCell<Option<String>>,
     stop: Event,
 }
 
 impl Arrival {
+    /// A lane has one connection.
+    fn join(&self, lane: Lane) -> Result<(), String> {
+        let mut lanes = self.lanes.get();
+        if std::mem::replace(&mut lanes[lane_index(lane)], true) {
+            return Err(format!("the session has a connection for {lane:?} already"));
+        }
+        self.lanes.set(lanes);
+        Ok(())
+    }
+
     fn is_over(&self) -> bool {
         self.stopped.borrow().is_some()
     }
@@ -81,10 +92,11 @@ impl Arrivals {
         let current = sessions.get(&from).filter(|current| !current.is_over());
         let same = current.filter(|current| current.incarnation == greeting.incarnation);
         if greeting.lane != Lane::Control {
-            return same
+            let arrival = same
                 .filter(|current| current.number == greeting.session)
-                .cloned()
-                .ok_or_else(|| "there is no such session: begin with the control lane".to_owned());
+                .ok_or("there is no such session: begin with the control lane")?;
+            arrival.join(greeting.lane)?;
+            return Ok(Rc::clone(arrival));
         }
         match (current, same) {
             (Some(_), None) => {
@@ -98,14 +110,19 @@ impl Arrivals {
             (_, Some(older)) => older.end("a newer session has begun"),
             (None, None) => {}
         }
+        sessions.retain(|_, session| !session.is_over());
+        if sessions.len() >= MAX_SESSIONS {
+            return Err(format!("there are {MAX_SESSIONS} sessions already"));
+        }
         let arrival = Rc::new(Arrival {
             incarnation: greeting.incarnation,
             number: greeting.session,
             session: node.shared.inbound.begin(from),
-            connections: Cell::new(0),
+            lanes: Cell::default(),
             stopped: RefCell::new(None),
             stop: Event::new(),
         });
+        arrival.join(Lane::Control)?;
         sessions.insert(from, Rc::clone(&arrival));
         Ok(arrival)
     }
@@ -166,14 +183,13 @@ async fn receive(node: Rc<Node>, stream: TcpStream, address: SocketAddr) {
     {
         peer.heard.notify(1);
     }
-    arrival.connections.set(arrival.connections.get() + 1);
     let reason = serve(&node, io, &greeting, &arrival, &progress).await;
-    arrival.connections.set(arrival.connections.get() - 1);
     log::debug!(
         "event=connection_ended peer={from} lane={:?} reason={reason:?}",
         greeting.lane
     );
     arrival.end(&reason);
+    node.shared.inbound.retire(from, arrival.session);
 }
 
 type Greeted = (Box<dyn Duplex>, Greeting, Rc<Arrival>);
@@ -181,6 +197,9 @@ type Greeted = (Box<dyn Duplex>, Greeting, Rc<Arrival>);
 async fn greet(node: &Node, stream: TcpStream, progress: Rc<Progress>) -> Result<Greeted, String> {
     let _ = stream.set_nodelay(true);
     let mut io: Box<dyn Duplex> = Box::new(Metered::new(stream, progress));
+    if let Some(tls) = &node.tls {
+        io = tls.accept(io).await.map_err(|error| format!("no TLS: {error}"))?;
+    }
     let greeting = read_greeting(&mut io)
         .await
         .map_err(|error| format!("not a hello: {error}"))?;
@@ -201,6 +220,7 @@ async fn greet(node: &Node, stream: TcpStream, progress: Rc<Progress>) -> Result
         Err(error) => {
             let reason = format!("the hello was not answered: {error}");
             arrival.end(&reason);
+            node.shared.inbound.retire(greeting.hello.node, arrival.session);
             Err(reason)
         }
     }
@@ -219,7 +239,7 @@ async fn serve(
     let limit = greeting.max_message_bytes.min(options.max_message_bytes);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let replies = Arc::new(AnswerQueue::new(limit, queued));
-    let (network, wire) = wire::network(io, Side::Server, node.max_message_bytes(), &node.pool);
+    let (network, wire) = wire::network(io, Side::Server, node);
     let inbox = Inbox::new(node, greeting, arrival, &replies, wire.clone());
     let client: inbox::Client = new_client(inbox);
     let mut rpc = RpcSystem::new(network, Some(client.client));
@@ -256,6 +276,8 @@ fn answer(
     for (index, (call, given)) in (0..).zip(&batch.items) {
         let mut item = list.reborrow().get(index);
         item.set_call(*call);
+        let checked = given.as_ref().map_or(&[][..], |body| body);
+        item.set_checksum(wire.checksum(*call, checked));
         match given {
             Ok(body) => item.set_body(body),
             Err(reason) => item.set_none(*reason),

@@ -56,7 +56,12 @@ pub(crate) async fn keep_connected(node: Rc<Node>, peer: Arc<OutPeer>) {
             told = reason;
         }
         let heard = peer.heard.listen();
-        sleep(backoff.next(&*node.rng)).or(heard).or(node.closing()).await;
+        let pause = async {
+            // A peer that calls on us again and again is not dialled as often.
+            sleep(MIN_BACKOFF).await;
+            sleep(backoff.next(&*node.rng)).or(heard).await;
+        };
+        pause.or(node.closing()).await;
     }
 }
 
@@ -82,6 +87,10 @@ async fn connect(node: &Rc<Node>, peer: &OutPeer, session: u64, lane: Lane) -> R
         let _ = stream.set_nodelay(true);
         let progress = Progress::new();
         let mut io: Box<dyn Duplex> = Box::new(Metered::new(stream, Rc::clone(&progress)));
+        if let Some(tls) = &node.tls {
+            let secured = tls.connect(address, io).await;
+            io = secured.map_err(|error| format!("no TLS with {address}: {error}"))?;
+        }
         let options = &node.shared.options;
         let greeting = Greeting {
             hello: options.hello.clone(),

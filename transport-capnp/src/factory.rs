@@ -13,12 +13,15 @@ use crate::inbound::Stream;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::node;
 use crate::shared::Shared;
+use crate::tls::{Secured, Tls};
 use crate::transport::{CapnpTransport, Thread};
 
 /// What the transports of a factory have in common.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct CapnpOptions {}
+pub struct CapnpOptions {
+    /// How connections are protected.
+    pub tls: Tls,
+}
 
 /// Makes transports that speak Cap'n Proto RPC over TCP.
 ///
@@ -26,6 +29,7 @@ pub struct CapnpOptions {}
 /// direction; so two nodes that dial each other at once need no tie-break (TR-REC-05).
 #[derive(Clone, Debug)]
 pub struct CapnpFactory {
+    options: CapnpOptions,
     rng: Arc<dyn Rng>,
 }
 
@@ -33,12 +37,15 @@ impl CapnpFactory {
     /// A factory whose transports take their random numbers (back-off jitter, incarnations) from `rng`.
     #[must_use]
     pub fn new(options: CapnpOptions, rng: Arc<dyn Rng>) -> Self {
-        let CapnpOptions {} = options;
-        Self { rng }
+        Self { options, rng }
     }
 
     fn bind_now(&self, options: BindOptions) -> Result<Bound, String> {
         check(&options)?;
+        let tls = match &self.options.tls {
+            Tls::Plain => None,
+            Tls::Mutual(files) => Some(Secured::load(files)?),
+        };
         let listen = options.listen;
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -61,7 +68,7 @@ impl CapnpFactory {
         let (theirs, rng) = (Arc::clone(&shared), Arc::clone(&self.rng));
         let handle = thread::Builder::new()
             .name("transport".to_owned())
-            .spawn(move || node::run(&theirs, listener, &orders, rng, done))
+            .spawn(move || node::run(&theirs, listener, &orders, tls, rng, done))
             .map_err(|error| format!("listen = {listen}: no thread for the transport: {error}"))?;
         let inbound = Box::new(Stream::new(Arc::clone(&shared.inbound)));
         let thread = Arc::new(Thread {

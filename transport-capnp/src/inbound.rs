@@ -38,6 +38,8 @@ pub(crate) struct Parcel {
 #[derive(Default)]
 struct PeerQueues {
     session: u64,
+    /// Nothing more arrives: the queues go when they are empty.
+    over: bool,
     lanes: [VecDeque<Parcel>; LANES],
 }
 
@@ -117,6 +119,17 @@ impl InboundQueues {
         self.arrived.notify(1);
     }
 
+    /// The session is over; what arrived is still taken.
+    pub(crate) fn retire(&self, from: NodeId, session: u64) {
+        let mut state = self.lock();
+        if let Some(queues) = state.peers.get_mut(&from)
+            && queues.session == session
+        {
+            queues.over = true;
+            state.forget_if_done(from);
+        }
+    }
+
     /// Nothing is taken any more.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
@@ -145,10 +158,19 @@ impl State {
         let node = self.ready[lane].pop_front()?;
         let queue = &mut self.peers.get_mut(&node)?.lanes[lane];
         let parcel = queue.pop_front()?;
-        if !queue.is_empty() {
+        if queue.is_empty() {
+            self.forget_if_done(node);
+        } else {
             self.ready[lane].push_back(node);
         }
         Some(parcel)
+    }
+
+    fn forget_if_done(&mut self, node: NodeId) {
+        let done = |queues: &PeerQueues| queues.over && queues.lanes.iter().all(VecDeque::is_empty);
+        if self.peers.get(&node).is_some_and(done) {
+            self.peers.remove(&node);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use chronik_core::ids::NodeId;
 use chronik_core::transport::{Inbound, Lane};
+use futures_channel::oneshot;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -61,6 +62,54 @@ impl Inbox {
         self.arrival.end(what);
         capnp::Error::failed(what.to_owned())
     }
+
+    /// Checks a batch before anything of it is queued.
+    fn unpack(&self, params: &inbox::DeliverParams) -> capnp::Result<Unpacked> {
+        let wrong = |what: &str| Err(capnp::Error::failed(what.to_owned()));
+        let params = params.get()?;
+        if params.get_number() != self.last.get() + 1 {
+            return wrong("a batch came out of order");
+        }
+        let (taken, waiter) = Taken::new();
+        let mut parcels = VecDeque::new();
+        let mut bytes = 0;
+        for message in params.get_messages()? {
+            let (call, body) = (message.get_call(), message.get_body()?);
+            if body.len() > self.max_message_bytes {
+                return wrong("a message is larger than the limit");
+            }
+            bytes += charge(body.len());
+            if self.untaken.get() + bytes > self.max_untaken {
+                return wrong("the peer sends more than its window");
+            }
+            if message.get_checksum() != self.wire.checksum(call, body) {
+                return wrong("a message is damaged");
+            }
+            let inbound = Inbound {
+                from: self.from,
+                lane: self.lane,
+                message: self.wire.share(body),
+                reply: reply(Arc::clone(&self.replies), call),
+            };
+            parcels.push_back(Parcel {
+                inbound,
+                taken: Arc::clone(&taken),
+            });
+        }
+        self.last.set(params.get_number());
+        Ok(Unpacked {
+            parcels,
+            waiter,
+            bytes,
+        })
+    }
+}
+
+/// The messages of a batch, and what says that they were taken.
+struct Unpacked {
+    parcels: VecDeque<Parcel>,
+    waiter: oneshot::Receiver<()>,
+    bytes: usize,
 }
 
 impl inbox::Server for Inbox {
@@ -69,46 +118,17 @@ impl inbox::Server for Inbox {
         params: inbox::DeliverParams,
         _results: inbox::DeliverResults,
     ) -> capnp::Result<()> {
-        let waiter;
-        let bytes;
-        {
-            let params = params.get()?;
-            if params.get_number() != self.last.get() + 1 {
-                return Err(self.violation("a batch came out of order"));
-            }
-            self.last.set(params.get_number());
-            let messages = params.get_messages()?;
-            let mut parcels = VecDeque::new();
-            let taken;
-            (taken, waiter) = Taken::new();
-            let mut sum = 0;
-            for message in messages {
-                let body = message.get_body()?;
-                if body.len() > self.max_message_bytes {
-                    return Err(self.violation("a message is larger than the limit"));
-                }
-                sum += charge(body.len());
-                if self.untaken.get() + sum > self.max_untaken {
-                    return Err(self.violation("the peer sends more than its window"));
-                }
-                let inbound = Inbound {
-                    from: self.from,
-                    lane: self.lane,
-                    message: self.wire.share(body),
-                    reply: reply(Arc::clone(&self.replies), message.get_call()),
-                };
-                parcels.push_back(Parcel {
-                    inbound,
-                    taken: Arc::clone(&taken),
-                });
-            }
-            bytes = sum;
-            self.untaken.set(self.untaken.get() + bytes);
-            self.inbound
-                .push(self.from, self.arrival.session, self.lane, parcels);
-        }
+        let unpacked = self.unpack(&params);
         // The frame is not needed while the messages wait.
         drop(params);
+        let Unpacked {
+            parcels,
+            waiter,
+            bytes,
+        } = unpacked.map_err(|error| self.violation(&error.to_string()))?;
+        self.untaken.set(self.untaken.get() + bytes);
+        self.inbound
+            .push(self.from, self.arrival.session, self.lane, parcels);
         // Cancelled means taken too: the last part was dropped.
         let _ = waiter.await;
         self.untaken.set(self.untaken.get() - bytes);

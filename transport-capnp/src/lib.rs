@@ -36,8 +36,10 @@ mod session;
 mod session_capnp;
 mod shared;
 mod stream;
+mod tls;
 mod transport;
 mod window;
 mod wire;
 
 pub use factory::{CapnpFactory, CapnpOptions};
+pub use tls::{Tls, TlsOptions};

@@ -26,6 +26,9 @@ pub(crate) const NESTING_LEVELS: i32 = 32;
 /// Connections that have not said hello yet; more wait in the listener's queue.
 pub(crate) const MAX_STRANGERS: usize = 64;
 
+/// Sessions that peers may have with us: a bound for those that make up nodes.
+pub(crate) const MAX_SESSIONS: usize = 1024;
+
 /// Calls that a peer may leave unfinished on a connection: its window, and a few for questions.
 pub(crate) const MAX_QUESTIONS: usize = 4 * WINDOW_BATCHES;
 

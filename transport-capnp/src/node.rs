@@ -19,6 +19,7 @@ use crate::accept::{Arrivals, accept};
 use crate::dial::keep_connected;
 use crate::lane::OutLane;
 use crate::shared::{Command, OutPeer, Shared};
+use crate::tls::Secured;
 use crate::wire::Pool;
 
 /// What the tasks of the thread share.
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) incarnation: u64,
     pub(crate) arrivals: Arrivals,
     pub(crate) pool: Pool,
+    /// `None` where connections are plain.
+    pub(crate) tls: Option<Secured>,
     executor: Weak<LocalExecutor<'static>>,
     closing: Cell<bool>,
     closed: Event,
@@ -66,6 +69,7 @@ pub(crate) fn run(
     shared: &Arc<Shared>,
     listener: std::net::TcpListener,
     commands: &Receiver<Command>,
+    tls: Option<Secured>,
     rng: Arc<dyn Rng>,
     done: Sender<()>,
 ) {
@@ -76,6 +80,7 @@ pub(crate) fn run(
         rng,
         arrivals: Arrivals::default(),
         pool: Pool::default(),
+        tls,
         executor: Rc::downgrade(&executor),
         closing: Cell::new(false),
         closed: Event::new(),

@@ -5,6 +5,7 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{RpcSystem, new_client};
 use chronik_core::transport::CallOutcome;
 use chronik_core::transport::Lane;
+use event_listener::Event;
 use futures_lite::future::poll_once;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -35,6 +36,8 @@ struct Connection {
     rpc: Option<RpcSystem<Side>>,
     inbox: inbox::Client,
     wire: Wire,
+    /// Notified when an answer is not what was sent.
+    damage: Rc<Event>,
     window: Window,
     last_batch: Cell<u64>,
     progress: Rc<Progress>,
@@ -82,6 +85,11 @@ impl Session {
         }
         for connection in &self.connections {
             parts.push(Box::pin(connection.pump()));
+            let damage = connection.damage.listen();
+            parts.push(Box::pin(async {
+                damage.await;
+                "an answer is damaged".to_owned()
+            }));
         }
         let [control, replication, bulk] = &self.connections;
         let keepalive = node.keepalive();
@@ -129,6 +137,7 @@ impl Connection {
             let mut message = messages.reborrow().get(index);
             message.set_call(*call);
             message.set_body(body);
+            message.set_checksum(self.wire.checksum(*call, body));
         }
         let promise = request.send().promise;
         async move { promise.await.map(|_| ()) }
@@ -179,10 +188,12 @@ impl Connection {
 
 impl Connection {
     fn new(node: &Node, lane: &Arc<OutLane>, link: Link) -> Self {
-        let (network, wire) = wire::network(link.io, Side::Client, node.max_message_bytes(), &node.pool);
+        let (network, wire) = wire::network(link.io, Side::Client, node);
+        let damage = Rc::new(Event::new());
         let receiver: answers::Client = new_client(Receiver {
             lane: Arc::clone(lane),
             wire: wire.clone(),
+            damage: Rc::clone(&damage),
         });
         let mut rpc = RpcSystem::new(network, Some(receiver.client));
         let inbox = rpc.bootstrap(Side::Server);
@@ -191,6 +202,7 @@ impl Connection {
             rpc: Some(rpc),
             inbox,
             wire,
+            damage,
             window: Window::default(),
             last_batch: Cell::new(0),
             progress: link.progress,
@@ -202,6 +214,7 @@ impl Connection {
 struct Receiver {
     lane: Arc<OutLane>,
     wire: Wire,
+    damage: Rc<Event>,
 }
 
 impl answers::Server for Receiver {
@@ -211,11 +224,25 @@ impl answers::Server for Receiver {
         _results: answers::AnswerResults,
     ) -> capnp::Result<()> {
         for answer in params.get()?.get_answers()? {
-            let outcome = match answer.which()? {
-                answer::Body(body) => CallOutcome::Answered(self.wire.share(body?)),
-                answer::None(reason) => CallOutcome::Unknown(reason?.to_str()?.into()),
+            let call = answer.get_call();
+            let (outcome, checksum) = match answer.which()? {
+                answer::Body(body) => {
+                    let body = body?;
+                    (
+                        CallOutcome::Answered(self.wire.share(body)),
+                        self.wire.checksum(call, body),
+                    )
+                }
+                answer::None(reason) => (
+                    CallOutcome::Unknown(reason?.to_str()?.into()),
+                    self.wire.checksum(call, &[]),
+                ),
             };
-            self.lane.answered(answer.get_call(), outcome);
+            if answer.get_checksum() != checksum {
+                self.damage.notify(1);
+                return Err(capnp::Error::failed("an answer is damaged".to_owned()));
+            }
+            self.lane.answered(call, outcome);
         }
         Ok(())
     }

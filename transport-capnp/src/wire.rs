@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::limits::{MAX_QUESTIONS, NESTING_LEVELS, frame_words, max_unwritten};
+use crate::node::Node;
 use crate::stream::Duplex;
 pub(crate) use frames::Pool;
 use frames::{Frame, FrameReader, Live};
@@ -36,6 +37,8 @@ struct Inner {
     /// Calls of the peer that it has not finished.
     questions: Cell<usize>,
     announced: Cell<u32>,
+    /// Whether nothing below vouches for the bytes.
+    checked: bool,
 }
 
 /// A handle to the connection below the calls.
@@ -52,6 +55,14 @@ impl Wire {
         self.inner.announced.set(words + SMALL_WORDS);
     }
 
+    /// The checksum of a message, or of an answer (TR-FLT-02).
+    pub(crate) fn checksum(&self, call: u64, body: &[u8]) -> u32 {
+        if !self.inner.checked {
+            return 0;
+        }
+        crc32c::crc32c_append(crc32c::crc32c(&call.to_le_bytes()), body)
+    }
+
     /// A body of a message that is being handled, without a copy where it is large.
     pub(crate) fn share(&self, body: &[u8]) -> Bytes {
         self.live.share(body)
@@ -59,12 +70,8 @@ impl Wire {
 }
 
 /// A connection that takes frames up to what the largest message needs.
-pub(crate) fn network(
-    io: Box<dyn Duplex>,
-    side: Side,
-    max_message_bytes: usize,
-    pool: &Pool,
-) -> (Box<dyn VatNetwork<Side>>, Wire) {
+pub(crate) fn network(io: Box<dyn Duplex>, side: Side, node: &Node) -> (Box<dyn VatNetwork<Side>>, Wire) {
+    let max_message_bytes = node.max_message_bytes();
     let limit_words = frame_words(max_message_bytes);
     let mut options = ReaderOptions::new();
     // Every part of a frame is looked at once, and its envelope a few times.
@@ -79,7 +86,7 @@ pub(crate) fn network(
         reader: RefCell::new(Some(FrameReader::new(
             read,
             limit_words,
-            pool.clone(),
+            node.pool.clone(),
             live.clone(),
         ))),
         options,
@@ -87,6 +94,7 @@ pub(crate) fn network(
         max_unwritten: max_unwritten(max_message_bytes),
         questions: Cell::new(0),
         announced: Cell::new(0),
+        checked: node.tls.is_none(),
     });
     let network = Network {
         inner: Rc::clone(&inner),

@@ -8,5 +8,7 @@
 
 mod calls;
 mod fixture;
+mod flow;
 mod order;
+mod proxy;
 mod reconnect;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chronik_core::transport::SendError;
 use std::collections::BTreeMap;
 
-use crate::fixture::{Fixture, LANES, eventually};
+use crate::fixture::{Fixture, LANES};
 
 #[test]
 fn messages_of_a_lane_arrive_in_order_under_load() {
@@ -75,29 +75,4 @@ fn a_message_over_the_limit_is_refused_and_the_session_lives() {
         assert_eq!(two.next().message, "small");
     }
     assert_eq!(one.state(2).session, 1);
-}
-
-#[test]
-fn a_full_lane_says_busy_and_tells_when_there_is_room() {
-    let fixture = Fixture::new();
-    let (one, mut two) = fixture.pair();
-    let message = Bytes::from(vec![0; 10_000]);
-    let mut sent = 0;
-    // Nobody reads at the other side, so that the queue fills.
-    eventually("the lane is full", || {
-        match one.send(2, LANES[1], message.clone()) {
-            Ok(()) => {
-                sent += 1;
-                false
-            }
-            error => error == Err(SendError::Busy),
-        }
-    });
-    let room = one.transport.room(two.id, LANES[1]);
-    for _ in 0..sent {
-        two.next();
-    }
-    crate::fixture::soon("there is room", room).unwrap();
-    one.send(2, LANES[1], "more").unwrap();
-    assert_eq!(two.next().message, "more");
 }
