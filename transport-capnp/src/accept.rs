@@ -245,12 +245,7 @@ async fn serve(
     let mut rpc = RpcSystem::new(network, Some(client.client));
     let caller: answers::Client = rpc.bootstrap(Side::Client);
     let window = Window::default();
-    let receiving = async {
-        match rpc.await {
-            Ok(()) => "the peer closed the connection".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    };
+    let receiving = wire::run(rpc);
     let answering = async {
         let send = |batch: Batch<Given>| answer(&caller, &wire, &batch);
         pump(&*replies, &window, send).await.to_string()

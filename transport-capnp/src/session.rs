@@ -76,12 +76,7 @@ impl Session {
             .map(|connection| connection.rpc.take());
         let mut parts: FuturesUnordered<LocalBoxFuture<'_, String>> = FuturesUnordered::new();
         for rpc in systems.into_iter().flatten() {
-            parts.push(Box::pin(async move {
-                match rpc.await {
-                    Ok(()) => "the peer closed the connection".to_owned(),
-                    Err(error) => error.to_string(),
-                }
-            }));
+            parts.push(Box::pin(wire::run(rpc)));
         }
         for connection in &self.connections {
             parts.push(Box::pin(connection.pump()));

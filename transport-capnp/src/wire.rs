@@ -9,11 +9,13 @@ use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator, Reader, ReaderOptions};
 use capnp_rpc::rpc_capnp::message;
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::{IncomingMessage, OutgoingMessage, VatNetwork};
+use capnp_rpc::{Disconnector, IncomingMessage, OutgoingMessage, RpcSystem, VatNetwork};
 use futures_util::AsyncReadExt as _;
 use futures_util::TryFutureExt as _;
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use crate::limits::{MAX_QUESTIONS, NESTING_LEVELS, frame_words, max_unwritten};
 use crate::node::Node;
@@ -102,6 +104,25 @@ pub(crate) fn network(io: Box<dyn Duplex>, side: Side, node: &Node) -> (Box<dyn 
         driver: Some(Promise::from_future(queue.write_to(write))),
     };
     (Box::new(network), Wire { inner, live })
+}
+
+/// Runs the calls of a connection until it ends; returns why it did.
+pub(crate) async fn run(system: RpcSystem<Side>) -> String {
+    let _hangup = Hangup(system.get_disconnector());
+    match system.await {
+        Ok(()) => "the peer closed the connection".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Takes a connection's calls apart. Without it, those that are being answered keep the connection, and it keeps them.
+struct Hangup(Disconnector<Side>);
+
+impl Drop for Hangup {
+    fn drop(&mut self) {
+        // The first poll does it; to wait for more would be to wait for the peer.
+        let _ = Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop()));
+    }
 }
 
 struct Network {

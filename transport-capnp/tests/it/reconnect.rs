@@ -242,7 +242,7 @@ fn two_nodes_that_dial_each_other_at_once_end_with_one_session_and_lose_nothing(
             })
         });
         let nodes = threads.map(|thread| thread.join().unwrap());
-        nodes.iter().for_each(super::fixture::Node::close);
+        nodes.iter().for_each(crate::fixture::Node::close);
     }
 }
 
