@@ -109,6 +109,21 @@ fn nodes_of_another_cluster_version_or_id_exchange_no_message() {
 }
 
 #[test]
+fn a_node_without_a_cluster_yet_talks_to_any() {
+    let fixture = Fixture::new();
+    let one = fixture.node(1);
+    let mut options = fixture.options(2, any_port());
+    options.hello.cluster_id = "".into();
+    let mut two = fixture.bind_with(options);
+    two.echo();
+    one.meet(&[&two]);
+    two.meet(&[&one]);
+    one.wait_connected(2);
+    two.wait_connected(1);
+    assert_eq!(one.call(2, Lane::Control, "x"), CallOutcome::Answered("x".into()));
+}
+
+#[test]
 fn the_same_address_can_be_bound_again_at_once() {
     let fixture = Fixture::new();
     let one = fixture.node(1);
