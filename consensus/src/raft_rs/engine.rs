@@ -228,11 +228,16 @@ impl Engine {
                 low,
                 generation,
                 result,
-            } => self.with_instance(to, |group, context| {
-                context.reads_left += 1;
-                group.fetched(low, generation, result);
-                Ok(())
-            }),
+            } => {
+                // Also where the group is gone: the read was counted when it started.
+                self.context.reads_left += 1;
+                let waiting = self.groups.iter().filter(|(_, group)| group.waits_to_read());
+                self.dirty.extend(waiting.map(|(id, _)| *id));
+                self.with_instance(to, |group, _| {
+                    group.fetched(low, generation, result);
+                    Ok(())
+                });
+            }
             Input::CheckpointRead { to, result } => self.with_instance(to, |group, _| {
                 group.checkpoint_read(result);
                 Ok(())

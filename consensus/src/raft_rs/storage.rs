@@ -7,7 +7,7 @@ use chronik_core::{BoxFuture, Entry, EntryKind, LogError, LogId, LogIndex, Repli
 use raft::eraftpb;
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// How many entries without payload are handed out at a time where a limit is asked for.
@@ -27,7 +27,7 @@ pub(super) struct Wanted {
 #[derive(Default)]
 struct Fetching {
     /// Those to start.
-    wanted: Vec<Wanted>,
+    wanted: VecDeque<Wanted>,
     /// Those that raft-rs waits for, by their first entry.
     parked: BTreeMap<LogIndex, Vec<GetEntriesContext>>,
     /// Answers that raft-rs has not asked for again yet.
@@ -188,9 +188,14 @@ impl GroupStorage {
         fetching.fetched.clear();
     }
 
-    /// Reads that should start.
-    pub(super) fn take_wanted(&mut self) -> Vec<Wanted> {
-        std::mem::take(&mut self.fetching.get_mut().wanted)
+    /// A read that should start.
+    pub(super) fn next_wanted(&mut self) -> Option<Wanted> {
+        self.fetching.get_mut().wanted.pop_front()
+    }
+
+    /// Whether there is one.
+    pub(super) fn has_wanted(&self) -> bool {
+        !self.fetching.borrow().wanted.is_empty()
     }
 
     /// Replicas for which a checkpoint should be read.
@@ -264,7 +269,7 @@ impl GroupStorage {
             Ok(Read::Ready(entries)) => Ok(entries.into_iter().map(stored_to_raft).collect()),
             Ok(Read::Pending(read)) => {
                 let generation = self.generation;
-                fetching.wanted.push(Wanted {
+                fetching.wanted.push_back(Wanted {
                     low,
                     generation,
                     read,

@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<u64, Running>,
     pub(crate) tune: fn(&mut RaftOptions),
     pub(crate) mem: MemOptions,
+    /// What each node's replica was opened with first.
+    founding: BTreeMap<u64, Membership>,
     starts: u64,
 }
 
@@ -103,6 +105,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             tune: |_| {},
             mem: MemOptions::default(),
+            founding: BTreeMap::new(),
             starts: 0,
         }
     }
@@ -120,6 +123,7 @@ impl Cluster {
             self.start(*node);
         }
         for node in &nodes {
+            self.founding.insert(*node, voters(&nodes));
             self.open(*node, GROUP, voters(&nodes));
         }
     }
@@ -212,7 +216,9 @@ impl Cluster {
     /// Starts the node again, with its group.
     pub(crate) fn restart(&mut self, node: u64) {
         self.start(node);
-        self.open(node, GROUP, Membership::default());
+        // Only a log that lost everything looks at it again.
+        let founding = self.founding.get(&node).cloned().unwrap_or_default();
+        self.open(node, GROUP, founding);
     }
 
     pub(crate) fn open_group(&self, node: u64) -> &Open {

@@ -1,12 +1,12 @@
 //! Random schedules: crashes, power cuts, partitions, pauses, slow disks, membership changes, transfers and purges
 //! while proposals run. After every step of the schedule the logs are compared with all that was ever committed.
 
-use crate::cluster::{Cluster, member, records, voters};
+use crate::cluster::{Cluster, GROUP, member, records, voters};
 use bytes::Bytes;
 use chronik_conformance::world::Prng;
 use chronik_conformance::world::disk::{DropAll, KeepAll};
 use chronik_conformance::world::net::{LinkDelay, NetOptions};
-use chronik_core::consensus::{Maintenance, MembershipChange, Role};
+use chronik_core::consensus::{Maintenance, Membership, MembershipChange, Role};
 use chronik_core::log_store::{Checkpoint, Purge};
 use chronik_core::proposal::ProposalHandle;
 use chronik_core::{LogError, LogId, LogIndex, NodeId, Outcome, ReplicaId, Term};
@@ -81,6 +81,10 @@ impl Run {
         let resets_ppm = if prng.chance(50) { prng.below(5000) } else { 0 };
         cluster.net.set_options(NetOptions { delay, resets_ppm });
         cluster.found(nodes);
+        // One more, which is no member until a change makes it one.
+        let nodes = nodes + 1;
+        cluster.start(nodes);
+        cluster.open(nodes, GROUP, Membership::default());
         Self {
             cluster,
             oracle: Oracle::default(),
@@ -216,13 +220,12 @@ impl Run {
 
     fn change(&mut self, node: u64) {
         let mut members: Vec<u64> = (1..=self.nodes).collect();
-        let drop_one = self.prng.chance(60);
-        if drop_one {
+        for _ in 0..self.prng.below(3) {
             let place = self.prng.index(members.len());
             members.remove(place);
         }
         let mut learners = Vec::new();
-        if members.len() > 2 && self.prng.chance(40) {
+        if members.len() > 1 && self.prng.chance(40) {
             learners = vec![member(members.pop().unwrap())];
         }
         let change = MembershipChange::Become {

@@ -68,7 +68,11 @@ impl Group {
         if let Some(error) = self.raw.mut_store().take_failure() {
             return Err(error);
         }
-        for wanted in self.raw.mut_store().take_wanted() {
+        while context.reads_left > 0 {
+            let Some(wanted) = self.raw.mut_store().next_wanted() else {
+                break;
+            };
+            context.reads_left -= 1;
             let task = run_fetch(context.inbox.clone(), self.to, wanted);
             context.env.spawn.spawn("consensus-read", Box::pin(task));
         }
@@ -79,6 +83,11 @@ impl Group {
         }
         self.checkpoint_for.extend(wanted);
         Ok(())
+    }
+
+    /// Whether reads wait for others to end.
+    pub(in crate::raft_rs) fn waits_to_read(&self) -> bool {
+        self.raw.store().has_wanted()
     }
 
     fn read_checkpoint(&self, context: &Context) {
