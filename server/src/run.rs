@@ -69,9 +69,17 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let config = Arc::new(config);
     let (metrics, lifecycle) = (Metrics::new(), Lifecycle::new());
     let admin = start_admin(&config, &env, &metrics, &lifecycle).await?;
-    let running = start_broker(config, env, &metrics, lifecycle)
-        .await
-        .map_err(RunError::Start)?;
+    let starting = start_broker(config, env, &metrics, lifecycle);
+    let told = async {
+        let signal = signals.next().await;
+        log::info!("event=start_given_up signal={signal:?}");
+        Ok(None)
+    };
+    let starting = async { starting.await.map(Some).map_err(RunError::Start) };
+    // What is open then ends with the process: nothing was served.
+    let Some(running) = starting.or(told).await? else {
+        return Ok(());
+    };
     if misled {
         log::warn!(
             "event=advertise_unset bind={} advertised={} fix=\"set kafka.advertise (--advertise) for clients on other \

@@ -35,15 +35,7 @@ pub(super) async fn gather(node: &Node, phase: &Phase) -> Gathered {
     });
     let mut nodes: BTreeMap<NodeId, Result<Answer, String>> =
         join_all(asked.collect()).await.into_iter().collect();
-    let own = node.replicas();
-    let report = node.report(phase, &own);
-    nodes.insert(
-        node.id(),
-        Ok(Answer {
-            node: report,
-            replicas: own,
-        }),
-    );
+    nodes.insert(node.id(), Ok(node.answer(phase)));
     let mut replicas = BTreeMap::new();
     for (id, answer) in &mut nodes {
         if let Ok(answer) = answer {

@@ -1,15 +1,15 @@
 //! This node's own state, read when it is asked for.
 
 use super::lifecycle::Phase;
-use super::peers::PeerStatus;
+use super::peers::{Answer, PeerStatus};
 use super::report::{
     FollowerReport, MetadataReport, NodeReport, OpenReplica, PartitionCounts, ReplicaReport, StoreReport,
 };
 use crate::broker::Broker;
 use crate::broker::partitions::Slot;
+use crate::cluster::ClusterImage;
 use crate::cluster::controller::ApplyStatus;
 use crate::cluster::state::Topic;
-use crate::cluster::{ClusterImage, LeaderView};
 use crate::kafka::listener::Open;
 use crate::partition::{Ended, Partition};
 use chronik_core::consensus::{GroupStatus, Member, Role};
@@ -191,6 +191,16 @@ impl Node {
             logs: self.parts.store.groups().len(),
             total_bytes: u64::try_from(total).ok(),
             free_bytes: u64::try_from(free).ok(),
+        }
+    }
+
+    /// What this node tells another about itself and its replicas.
+    #[must_use]
+    pub fn answer(&self, phase: &Phase) -> Answer {
+        let replicas = self.replicas();
+        Answer {
+            node: self.report(phase, &replicas),
+            replicas,
         }
     }
 

@@ -1,9 +1,9 @@
 //! Where a client should go instead: the leader of a partition (KIP-951), or a replica near the client (KIP-392).
 
 use super::Broker;
+use crate::cluster::ClusterImage;
 use crate::cluster::ids::broker_id;
 use crate::cluster::state::{Broker as Node, Topic};
-use crate::cluster::{ClusterImage, LeaderView};
 use crate::kafka::wire::ErrorCode;
 use crate::partition::{Partition, PartitionError};
 use chronik_core::consensus::Role;

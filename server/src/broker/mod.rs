@@ -1,9 +1,15 @@
 //! The broker: its parts put together, and what the handlers ask of them.
 
+pub mod cluster_view;
 mod deleted_topics;
+mod entry;
+mod handover;
 mod hosting;
 pub mod leaders;
+pub mod membership;
+pub mod network;
 pub mod offsets_log;
+mod others;
 pub mod partitions;
 mod service;
 pub mod start;

@@ -1,8 +1,8 @@
 //! The partitions of this node: opened, reconfigured and removed as the metadata says.
 
 use super::topic_settings::partition_config;
-use crate::cluster::state::{Partition as Placed, State, Topic};
-use crate::cluster::{ClusterImage, LeaderView, PartitionView, PartitionsReady};
+use crate::cluster::state::{Partition as Placed, Replica, State, Topic};
+use crate::cluster::{ClusterImage, PartitionView, PartitionsReady};
 use crate::config::Config;
 use crate::kafka::wire::ErrorCode;
 use crate::partition::{Partition, PartitionConfig, PartitionSpec};
@@ -33,7 +33,7 @@ struct Wanted {
     topic: Arc<Topic>,
     index: usize,
     replica: Member,
-    members: Vec<Member>,
+    founding: Membership,
     config: PartitionConfig,
 }
 
@@ -60,7 +60,7 @@ impl PartitionTable {
         consensus: Arc<dyn Consensus>,
         env: Env,
     ) -> Arc<Self> {
-        let node = NodeId(u64::try_from(config.node.id).unwrap_or_default());
+        let node = config.node_id();
         let slots = RwLock::new(BTreeMap::new());
         Arc::new(Self {
             node,
@@ -107,6 +107,16 @@ impl PartitionTable {
             _ => None,
         };
         self.read().values().filter_map(open).collect()
+    }
+
+    /// Every open partition, by its group.
+    #[must_use]
+    pub fn open(&self) -> Vec<(GroupId, Arc<Partition>)> {
+        let open = |(group, slot): (&GroupId, &Slot)| match slot {
+            Slot::Open(partition) => Some((*group, Arc::clone(partition))),
+            _ => None,
+        };
+        self.read().iter().filter_map(open).collect()
     }
 
     /// Every partition that belongs on this node, by its group.
@@ -174,7 +184,7 @@ impl PartitionTable {
                 None => {
                     let table = Arc::clone(self);
                     table.set(group, Slot::Opening);
-                    let task = async move { table.open(group, wanted).await };
+                    let task = async move { table.open_slot(group, wanted).await };
                     self.env.spawn.spawn("partition-open", Box::pin(task));
                 }
             }
@@ -186,16 +196,15 @@ impl PartitionTable {
         for topic in state.topics().values() {
             let config = partition_config(topic, state, &self.config);
             for (index, placed) in topic.partitions.iter().enumerate() {
-                let members = members(placed);
-                if let Some(replica) = members.iter().copied().find(|member| member.node == self.node) {
+                if let Some(replica) = placed.replica_on(self.node) {
                     let topic = Arc::clone(topic);
                     wanted.insert(
                         placed.group(),
                         Wanted {
                             topic,
                             index,
-                            replica,
-                            members,
+                            replica: replica.member(),
+                            founding: founding(placed, replica),
                             config: config.clone(),
                         },
                     );
@@ -205,7 +214,7 @@ impl PartitionTable {
         wanted
     }
 
-    async fn open(self: Arc<Self>, group: GroupId, wanted: Wanted) {
+    async fn open_slot(self: Arc<Self>, group: GroupId, wanted: Wanted) {
         let topic = Arc::clone(&wanted.topic);
         match self.try_open(group, wanted).await {
             Ok(partition) => self.set(group, Slot::Open(partition)),
@@ -224,10 +233,7 @@ impl PartitionTable {
             name: format!("{}-{}", wanted.topic.name, wanted.index).into(),
             group,
             replica: wanted.replica,
-            founding: Membership {
-                voters: wanted.members,
-                ..Membership::default()
-            },
+            founding: wanted.founding,
             config: wanted.config,
         };
         let opened = Partition::open(spec, &*self.store, &*self.consensus, self.env.clone()).await;
@@ -275,19 +281,25 @@ impl PartitionTable {
     }
 }
 
-fn members(placed: &Placed) -> Vec<Member> {
-    placed
-        .replicas()
-        .iter()
-        .map(|replica| Member {
-            replica: replica.replica(),
-            node: replica.node(),
-        })
-        .collect()
+/// The membership that a replica begins with: that of the founders where it is one of them; otherwise none, because the
+/// group exists already and its leader will add the replica.
+fn founding(placed: &Placed, replica: Replica) -> Membership {
+    let founders = placed.founders();
+    let voters = if founders.contains(&replica) {
+        founders.iter().map(|founder| founder.member()).collect()
+    } else {
+        Vec::new()
+    };
+    Membership {
+        voters,
+        ..Membership::default()
+    }
 }
 
-impl LeaderView for PartitionTable {
-    fn partition(&self, group: GroupId) -> Option<PartitionView> {
+impl PartitionTable {
+    /// A partition that is open here, as its engine sees it; only a leader knows who is in sync.
+    #[must_use]
+    pub fn partition(&self, group: GroupId) -> Option<PartitionView> {
         let partition = self.get(group)?;
         let view = partition.view();
         let status = partition.group().status();
@@ -303,7 +315,6 @@ impl LeaderView for PartitionTable {
             leader: view.leader.and_then(node_of),
             leader_epoch: view.leader_epoch,
             in_sync: in_sync(&partition, &status),
-            offline: Vec::new(),
         })
     }
 }

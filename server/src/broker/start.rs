@@ -1,20 +1,24 @@
 //! How a broker starts and stops: the order of its parts.
 
+use super::cluster_view::ClusterView;
+use super::entry::{Entry, Way, metadata_founding, own_cluster};
 use super::hosting::{Directory, Hosting};
+use super::others::{Others, Peers};
 use super::partitions::{METADATA_GROUP, PartitionTable};
-use super::{Broker, BrokerParts, BrokerService, deleted_topics, upkeep};
-use crate::admin::peers::NoPeers;
+use super::{Broker, BrokerParts, BrokerService, deleted_topics, handover, upkeep};
 use crate::admin::{Lifecycle, Node, NodeParts};
 use crate::cluster::controller::ApplyStatus;
-use crate::cluster::{ControlContext, Controller, LeaderView, OpenError, PartitionsReady, Registration};
+use crate::cluster::{
+    ControlContext, Controller, Forward, LeaderView, NoRecords, OpenError, PartitionsReady, Registration,
+};
 use crate::config::{Config, compose};
 use crate::group::{GroupCoordinator, GroupLimits, HostedLogs};
-use crate::kafka::listener::{Listener, ListenerOptions, Open};
+use crate::kafka::listener::{Listener, Open};
 use crate::metrics::Metrics;
-use bytes::BytesMut;
-use chronik_core::consensus::{GroupSpec, Member, Membership, Stamper};
+use crate::peers::{DoorError, IdentityError, Nobody, NodeFile, NodeRecord};
+use chronik_core::consensus::GroupSpec;
 use chronik_core::log_store::SegmentPolicy;
-use chronik_core::{Consensus, Env, LogError, LogStore, NodeId, Offset, ReplicaId, Term, Watch};
+use chronik_core::{Consensus, Env, LogError, LogStore, Watch};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -34,6 +38,10 @@ pub enum StartError {
     Store(LogError),
     /// The listener cannot be had.
     Listen(SocketAddr, std::io::Error),
+    /// The data directory is not this node's.
+    Identity(IdentityError),
+    /// There is no way to the other nodes.
+    Door(DoorError),
     /// The metadata group cannot be opened.
     Metadata(OpenError),
     /// What is stored does not fit together.
@@ -49,6 +57,8 @@ impl fmt::Display for StartError {
                 f,
                 "cannot listen on {address}: {error}; choose another kafka.bind or kafka.port (--bind, --kafka-port)"
             ),
+            Self::Identity(error) => error.fmt(f),
+            Self::Door(error) => error.fmt(f),
             Self::Metadata(error) => write!(f, "cannot open the metadata: {error}"),
             Self::Inconsistent(what) => f.write_str(what),
         }
@@ -72,8 +82,22 @@ pub struct Running {
     shutdown_timeout: Duration,
 }
 
-/// Opens all parts in order: the directory, the address, the metadata, the partitions, the groups; then serves. What
-/// it is doing shows in `lifecycle`.
+/// What stands before clients are served.
+struct Core {
+    config: Arc<Config>,
+    env: Env,
+    bound: SocketAddr,
+    advertised: (String, u16),
+    listener: Listener,
+    store: Arc<dyn LogStore>,
+    consensus: Arc<dyn Consensus>,
+    controller: Arc<Controller>,
+    table: Arc<PartitionTable>,
+    peers: Peers,
+}
+
+/// Opens all parts in order: the addresses, the directory, the way to the other nodes, the metadata, the partitions, the
+/// groups; then serves. What it is doing shows in `lifecycle`.
 ///
 /// # Errors
 /// [`StartError`]; nothing serves then.
@@ -83,107 +107,117 @@ pub async fn start(
     metrics: &Metrics,
     lifecycle: Lifecycle,
 ) -> Result<Running, StartError> {
-    lifecycle.starting("opening the data directory");
-    let store = compose::store(&config, &env, &metrics.files).map_err(StartError::Store)?;
-    let consensus = compose::consensus(&config).map_err(StartError::Inconsistent)?;
-    let listener = listen(&config, &env, metrics).await?;
-    let bound = listener
-        .local_addr()
-        .map_err(|error| StartError::Listen(wanted(&config), error))?;
-    let advertised = config.kafka.advertised(bound.port());
-    lifecycle.starting("opening the metadata, which waits for a leader of the metadata group");
-    let controller = open_metadata(&config, &env, &store, &consensus, &advertised).await?;
-    let table = PartitionTable::new(
-        Arc::clone(&config),
-        Arc::clone(&store),
-        Arc::clone(&consensus),
-        env.clone(),
-    );
-    lifecycle.starting("opening the partitions");
-    open_partitions(&table, &controller, &env).await?;
-    let groups = start_groups(&config, &table, &controller, &env);
-    let control = ControlContext::new(
-        Arc::clone(&controller),
-        Arc::clone(&config),
-        env.clone(),
-        node_of(&config),
-        Arc::clone(&table) as Arc<dyn LeaderView>,
-        Arc::new(Arc::clone(&table)) as Arc<dyn PartitionsReady>,
-    );
-    start_upkeep(&config, &table, &env);
-    let connections = listener.open();
-    let shutdown_timeout = Duration::from_millis(config.node.shutdown_timeout_ms);
-    let draining = connections.draining();
-    let parts = BrokerParts {
-        config,
-        env: env.clone(),
-        control,
-        partitions: table,
-        groups,
-        draining,
-    };
-    let broker = Arc::new(Broker::new(parts));
-    let service = Arc::new(BrokerService::new(
-        Arc::clone(&broker),
-        Arc::clone(&metrics.kafka),
-    ));
-    env.spawn.spawn("kafka-listener", Box::pin(listener.run(service)));
-    lifecycle.serving(Arc::new(Node::new(NodeParts {
-        broker: Arc::clone(&broker),
-        store: Arc::clone(&store),
-        connections: Arc::clone(&connections),
-        peers: Arc::new(NoPeers),
-        advertised: advertised.clone(),
-    })));
-    Ok(Running {
-        bound,
-        advertised,
-        store,
-        consensus,
-        broker,
-        connections,
-        lifecycle,
-        shutdown_timeout,
-    })
+    let core = Core::open(config, env, metrics, &lifecycle).await?;
+    Ok(core.serve(metrics, lifecycle))
 }
 
-/// The configuration admits no negative id.
-fn node_of(config: &Config) -> NodeId {
-    NodeId(u64::try_from(config.node.id).unwrap_or_default())
-}
+impl Core {
+    async fn open(
+        config: Arc<Config>,
+        env: Env,
+        metrics: &Metrics,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, StartError> {
+        lifecycle.starting("opening the data directory");
+        let entry = Entry::open(&config, &env, metrics).await?;
+        let (bound, advertised) = (entry.bound, config.kafka.advertised(entry.bound.port()));
+        lifecycle.starting("waiting for the other nodes, to find or found the cluster");
+        let (listener, store, file, way) = entry.enter().await?;
+        let (way, link) = way.unzip();
+        let consensus = compose::consensus(&config, &env, link).map_err(StartError::Inconsistent)?;
+        lifecycle.starting("opening the metadata, which waits for a leader of the metadata group");
+        let record = file.record().await;
+        let controller = open_metadata(&record, &env, (&store, &consensus), way.as_ref()).await?;
+        let peer = way.as_ref().and_then(|way| config.peer_endpoint(way.local));
+        let peer = peer.map(|endpoint| endpoint.to_string());
+        let others = Others {
+            config: &config,
+            record: &record,
+            controller: &controller,
+            lifecycle,
+            env: &env,
+        };
+        let peers = others.meet(way, peer.clone());
+        enter(&config, &controller, &file, &advertised, peer).await?;
+        lifecycle.starting("opening the partitions");
+        let table = PartitionTable::new(
+            Arc::clone(&config),
+            Arc::clone(&store),
+            Arc::clone(&consensus),
+            env.clone(),
+        );
+        open_partitions(&table, &controller, &env).await?;
+        peers.start_leading(&table, &controller, &env);
+        Ok(Self {
+            config,
+            env,
+            bound,
+            advertised,
+            listener,
+            store,
+            consensus,
+            controller,
+            table,
+            peers,
+        })
+    }
 
-fn wanted(config: &Config) -> SocketAddr {
-    SocketAddr::new(config.kafka.bind, config.kafka.port)
-}
-
-async fn listen(config: &Config, env: &Env, metrics: &Metrics) -> Result<Listener, StartError> {
-    let address = wanted(config);
-    let options = ListenerOptions {
-        max_connections: config.kafka.max_connections,
-        max_idle: Duration::from_millis(config.kafka.max_connection_idle_ms),
-        max_request_bytes: config.kafka.max_request_bytes,
-        inflight_bytes: config.kafka.max_inflight_bytes as u64,
-    };
-    let bound = Listener::bind(address, options, env.clone(), Arc::clone(&metrics.kafka)).await;
-    bound.map_err(|error| StartError::Listen(address, error))
-}
-
-/// Metadata commands carry no offsets.
-#[derive(Debug)]
-struct Unstamped;
-
-impl Stamper for Unstamped {
-    fn stamp(&self, _: &mut BytesMut, _: Offset, _: Term) {}
+    fn serve(self, metrics: &Metrics, lifecycle: Lifecycle) -> Running {
+        let Self {
+            config, env, table, ..
+        } = self;
+        let groups = start_groups(&config, &table, &self.controller, &env);
+        let view = ClusterView::new(config.node_id(), Arc::clone(&table), self.peers.view());
+        let control = ControlContext::new(
+            self.controller,
+            Arc::clone(&config),
+            env.clone(),
+            config.node_id(),
+            Arc::new(view) as Arc<dyn LeaderView>,
+            Arc::new(Arc::clone(&table)) as Arc<dyn PartitionsReady>,
+        );
+        start_upkeep(&config, &table, &env);
+        let connections = self.listener.open();
+        let shutdown_timeout = Duration::from_millis(config.node.shutdown_timeout_ms);
+        let draining = connections.draining();
+        let parts = BrokerParts {
+            config,
+            env: env.clone(),
+            control,
+            partitions: table,
+            groups,
+            draining,
+        };
+        let broker = Arc::new(Broker::new(parts));
+        let service = BrokerService::new(Arc::clone(&broker), Arc::clone(&metrics.kafka));
+        let listening = self.listener.run(Arc::new(service));
+        env.spawn.spawn("kafka-listener", Box::pin(listening));
+        lifecycle.serving(Arc::new(Node::new(NodeParts {
+            broker: Arc::clone(&broker),
+            store: Arc::clone(&self.store),
+            connections: Arc::clone(&connections),
+            peers: self.peers.status(),
+            advertised: self.advertised.clone(),
+        })));
+        Running {
+            bound: self.bound,
+            advertised: self.advertised,
+            store: self.store,
+            consensus: self.consensus,
+            broker,
+            connections,
+            lifecycle,
+            shutdown_timeout,
+        }
+    }
 }
 
 async fn open_metadata(
-    config: &Config,
+    record: &NodeRecord,
     env: &Env,
-    store: &Arc<dyn LogStore>,
-    consensus: &Arc<dyn Consensus>,
-    (host, port): &(String, u16),
+    (store, consensus): (&Arc<dyn LogStore>, &Arc<dyn Consensus>),
+    way: Option<&Way>,
 ) -> Result<Arc<Controller>, StartError> {
-    let node = node_of(config);
     let policy = SegmentPolicy {
         segment_bytes: METADATA_SEGMENT_BYTES,
     };
@@ -191,36 +225,55 @@ async fn open_metadata(
         .open_group(METADATA_GROUP, policy)
         .map_err(StartError::Store)?;
     let reader = Arc::clone(&log.reader);
-    // The metadata group issues all other replica ids; its own are the node ids of its founders.
-    let replica = Member {
-        replica: ReplicaId(node.0),
-        node,
-    };
-    let founding = Membership {
-        voters: vec![replica],
-        ..Membership::default()
-    };
     let spec = GroupSpec {
         group: METADATA_GROUP,
-        replica,
-        founding,
+        // The metadata group issues all other replica ids; its own are the incarnations of directories.
+        replica: record.member(),
+        founding: metadata_founding(record),
         log,
-        stamper: Arc::new(Unstamped),
+        stamper: Arc::new(NoRecords),
     };
     let group = consensus
         .open_group(spec)
         .await
         .map_err(|error| StartError::Metadata(OpenError::Consensus(error)))?;
+    let forward: Arc<dyn Forward> = match way {
+        Some(way) => Arc::new(way.client.clone()),
+        None => Arc::new(Nobody),
+    };
+    Controller::start(group, reader, env.clone(), forward).map_err(StartError::Metadata)
+}
+
+/// Takes the broker into the metadata, and notes a cluster of its own.
+async fn enter(
+    config: &Config,
+    controller: &Controller,
+    file: &NodeFile,
+    (host, port): &(String, u16),
+    peer: Option<String>,
+) -> Result<(), StartError> {
+    let record = file.record().await;
+    let found = record.cluster.as_ref().map(|cluster| cluster.cluster_id.clone());
     let registration = Registration {
-        node,
+        node: config.node_id(),
         host: host.clone(),
         port: *port,
         rack: config.cluster.rack.clone(),
-        cluster_id: config.node.cluster_id.clone(),
+        incarnation: record.incarnation,
+        peer,
+        cluster_id: found.or_else(|| config.node.cluster_id.clone()),
     };
-    Controller::open(group, reader, env.clone(), registration)
+    controller
+        .enter(registration)
         .await
-        .map_err(StartError::Metadata)
+        .map_err(StartError::Metadata)?;
+    match controller.image().state.cluster_id() {
+        Some(id) if record.cluster.is_none() => {
+            let noted = file.join_cluster(own_cluster(&record, id)).await;
+            noted.map_err(StartError::Identity)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens what the metadata places here and waits for it; a partition that does not open is logged and answers with
@@ -295,6 +348,8 @@ impl Running {
         use futures_lite::FutureExt;
         let env = self.broker.env().clone();
         self.lifecycle.draining();
+        let (table, controller) = (self.broker.partitions(), self.broker.controller());
+        handover::run(table, controller, &env, self.shutdown_timeout / 2).await;
         self.broker.groups().close();
         let late = async {
             env.clock.sleep(self.shutdown_timeout).await;

@@ -4,7 +4,7 @@ use super::controller::{Controller, NewTopic};
 use super::error::ControlError;
 use super::kafka_error::KafkaError;
 use super::producer_ids::ProducerIds;
-use super::state::{OFFSETS_TOPIC, Topic};
+use super::state::{OFFSETS_TOPIC, Partition, Topic};
 use super::topic_config::TopicSettings;
 use super::view::{LeaderView, PartitionsReady};
 use super::{names, placement};
@@ -60,6 +60,21 @@ impl ControlContext {
             partitions,
             producer_ids,
         }
+    }
+
+    /// The nodes of a partition that cannot be reached.
+    #[must_use]
+    pub fn offline(&self, partition: &Partition) -> Vec<NodeId> {
+        let nodes = partition.replicas().iter().map(|replica| replica.node());
+        nodes.filter(|node| !self.leaders.is_live(*node)).collect()
+    }
+
+    /// The node that leads the metadata group, where it can be reached.
+    #[must_use]
+    pub fn live_controller(&self) -> Option<NodeId> {
+        self.controller
+            .leader()
+            .filter(|node| self.leaders.is_live(*node))
     }
 
     /// How many replicas a node may hold.

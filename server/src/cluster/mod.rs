@@ -30,7 +30,7 @@ pub mod view;
 mod tests;
 
 pub use context::ControlContext;
-pub use controller::{Controller, Registration};
+pub use controller::{Controller, Forward, Placed, Registration};
 pub use error::{ControlError, OpenError};
 pub use ids::TopicId;
 pub use image::ClusterImage;

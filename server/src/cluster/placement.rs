@@ -51,6 +51,8 @@ mod tests {
                 host,
                 port,
                 rack,
+                incarnation: 0,
+                peer: None,
             };
             state.apply(LogId::new(1, node), register).unwrap();
         }

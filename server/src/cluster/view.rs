@@ -12,8 +12,6 @@ pub struct PartitionView {
     pub leader_epoch: i32,
     /// The replicas that are in sync.
     pub in_sync: Vec<NodeId>,
-    /// The replicas that cannot be reached.
-    pub offline: Vec<NodeId>,
 }
 
 impl Default for PartitionView {
@@ -23,7 +21,6 @@ impl Default for PartitionView {
             leader: None,
             leader_epoch: -1,
             in_sync: Vec::new(),
-            offline: Vec::new(),
         }
     }
 }
@@ -32,6 +29,9 @@ impl Default for PartitionView {
 pub trait LeaderView: Send + Sync + Debug {
     /// The partition whose log is `group`; nothing where it is not known (being opened, for instance).
     fn partition(&self, group: GroupId) -> Option<PartitionView>;
+
+    /// Whether clients can be sent to a node: it is this one, or it was heard lately.
+    fn is_live(&self, node: NodeId) -> bool;
 }
 
 /// Opens the partitions that the metadata places on this node.

@@ -3,10 +3,11 @@
 use super::{Config, ConsensusBackend, StorageBackend, TransportBackend};
 use crate::metrics::{FileMetrics, MeasuredFs};
 use crate::peers::Door;
-use chronik_consensus::StandaloneEngine;
+use chronik_consensus::raft_rs::RaftOptions;
 use chronik_consensus::standalone::StandaloneOptions;
+use chronik_consensus::{RaftRsEngine, StandaloneEngine};
 use chronik_core::fs::FileSystem;
-use chronik_core::transport::{Peer, TransportFactory};
+use chronik_core::transport::{InboundStream, Peer, Transport, TransportFactory};
 use chronik_core::{Consensus, Env, LogError, LogStore};
 use chronik_storage_mmap::{DiskThreads, MmapStore, RealFs, StoreOptions};
 use chronik_transport_capnp::{CapnpFactory, CapnpOptions};
@@ -15,6 +16,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a message of the engine has around its entries.
+const MESSAGE_HEAD_BYTES: u64 = 1 << 20;
 
 /// The environment of the process: the runtime's clocks and tasks, and disk threads.
 ///
@@ -79,17 +83,51 @@ pub fn door(config: &Config, env: &Env) -> Option<Door> {
     })
 }
 
-/// The selected consensus engine.
+/// What an engine of several nodes talks through.
+#[derive(Debug)]
+pub struct Link {
+    /// Sends.
+    pub transport: Arc<dyn Transport>,
+    /// The engine's messages.
+    pub inbound: Box<dyn InboundStream>,
+}
+
+/// The selected consensus engine. `link` leads to the other nodes, where there is a way to them.
 ///
 /// # Errors
-/// This version does not have it; the text names what it has.
-pub fn consensus(config: &Config) -> Result<Arc<dyn Consensus>, String> {
-    match config.consensus.backend {
-        ConsensusBackend::Standalone => Ok(Arc::new(StandaloneEngine::new(StandaloneOptions::default()))),
-        ConsensusBackend::RaftRs => {
-            Err("consensus.backend = \"raft-rs\" is not in this version; write \"standalone\"".to_owned())
+/// The settings do not fit; the text names them.
+pub fn consensus(config: &Config, env: &Env, link: Option<Link>) -> Result<Arc<dyn Consensus>, String> {
+    match (config.consensus.backend, link) {
+        (ConsensusBackend::Standalone, _) => {
+            Ok(Arc::new(StandaloneEngine::new(StandaloneOptions::default())))
+        }
+        (ConsensusBackend::RaftRs, None) => Err(
+            "consensus.backend = \"raft-rs\" needs a way to other nodes: write transport.backend = \"capnp\""
+                .to_owned(),
+        ),
+        (ConsensusBackend::RaftRs, Some(Link { transport, inbound })) => {
+            let options = raft_options(config);
+            let engine = RaftRsEngine::new(options, env.clone(), transport, inbound);
+            let engine = engine.map_err(|error| format!("[consensus]: {error}"))?;
+            Ok(Arc::new(engine))
         }
     }
+}
+
+fn raft_options(config: &Config) -> RaftOptions {
+    let mut options = RaftOptions::new(config.node_id());
+    let tick_ms = config.consensus.tick_ms;
+    let ticks = |span_ms: u64| u32::try_from(span_ms.div_ceil(tick_ms)).unwrap_or(u32::MAX);
+    options.tick = Duration::from_millis(tick_ms);
+    options.heartbeat_ticks = ticks(config.consensus.heartbeat_interval_ms);
+    options.election_ticks = ticks(config.consensus.election_timeout_ms);
+    // A message between nodes carries one entry at least, with a header.
+    let message = config
+        .transport
+        .max_message_bytes
+        .saturating_sub(MESSAGE_HEAD_BYTES);
+    options.max_entry_bytes = config.storage.max_entry_bytes().min(message);
+    options
 }
 
 /// Reads a data directory of the mmap store: the report as text, and whether nothing is damaged.

@@ -209,7 +209,7 @@ section! {
         /// none: the node is alone. capnp: Cap'n Proto RPC over TCP.
         backend: TransportBackend = TransportBackend::None, Rule::Choice(TransportBackend::NAMES);
         /// The largest message between nodes.
-        max_message_bytes: u64 = 64 << 20, Rule::bytes(MIB, GIB);
+        max_message_bytes: u64 = 64 << 20, Rule::bytes(4 * MIB, 256 * MIB);
         /// What may wait for one peer on one lane; beyond that, its senders wait.
         max_queued_bytes: u64 = 64 << 20, Rule::bytes(MIB, TIB);
         /// A peer that is silent for this long counts as gone.
@@ -223,6 +223,13 @@ section! {
         /// standalone: one node; an entry is committed when it is durable. raft-rs: Raft; an entry is committed when a
         /// majority of its replicas has it on disk.
         backend: ConsensusBackend = ConsensusBackend::Standalone, Rule::Choice(ConsensusBackend::NAMES);
+        /// How often a leader speaks to its followers when there is nothing to replicate.
+        heartbeat_interval_ms: u64 = 200, Rule::millis(10, MINUTE);
+        /// A follower that heard nothing of its leader for this long, and up to twice as long by chance, asks for votes.
+        /// A connection that is lost does not wait for it.
+        election_timeout_ms: u64 = 1_000, Rule::millis(50, 10 * MINUTE);
+        /// The unit in which the engine counts these times.
+        tick_ms: u64 = 100, Rule::millis(5, MINUTE);
     }
 }
 

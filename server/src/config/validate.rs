@@ -169,6 +169,16 @@ fn nodes(config: &Config) -> Vec<Option<Conflict>> {
             message: "there is no address to listen on for other nodes".to_owned(),
             help: "give cluster.listen (--raft-addr), for example \"0.0.0.0:5001\"",
         }),
+        (consensus.election_timeout_ms < 3 * consensus.heartbeat_interval_ms.max(consensus.tick_ms)).then(|| {
+            Conflict {
+                keys: ["consensus.election_timeout_ms", "consensus.heartbeat_interval_ms"],
+                message: format!(
+                    "{} ms leave no room for a heartbeat that is late",
+                    consensus.election_timeout_ms
+                ),
+                help: "raise election_timeout_ms to at least three times heartbeat_interval_ms and tick_ms",
+            }
+        }),
         (alone && !cluster.peers.is_empty()).then(|| Conflict {
             keys: ["cluster.peers", "transport.backend"],
             message: "peers are listed, and the node is alone".to_owned(),

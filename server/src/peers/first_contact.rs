@@ -253,6 +253,9 @@ impl FirstContact {
             Request::Accept { cluster, .. } if !cluster.is_sound() => {
                 refused("the founding names no voters, or one twice".to_owned())
             }
+            Request::Join { .. } | Request::Submit { .. } | Request::Status | Request::Gossip { .. } => {
+                refused("this node is in no cluster yet".to_owned())
+            }
             Request::Accept { ballot, cluster, .. } => match self.file.accept(ballot, cluster).await {
                 Ok(Ok(())) => Answer::Accepted,
                 Ok(Err(promised)) => Answer::Outbid { promised },

@@ -4,6 +4,8 @@
 //! Nothing here is frequent: records and votes travel on the engine's own channel.
 
 use super::record::{Ballot, ClusterRecord};
+use crate::admin::peers::Answer as Report;
+use crate::cluster::state::Envelope;
 use bytes::Bytes;
 use chronik_core::transport::Channel;
 use serde::de::DeserializeOwned;
@@ -35,10 +37,47 @@ pub enum Request {
         /// The cluster that shall be.
         cluster: ClusterRecord,
     },
+    /// Take my directory into the metadata group.
+    Join {
+        /// The node.
+        node: u64,
+        /// The incarnation of its directory.
+        incarnation: u64,
+        /// Where others reach it, if it says so.
+        address: Option<String>,
+    },
+    /// Propose this command, if you lead the metadata group; do not pass it on.
+    Submit {
+        /// The command.
+        envelope: Box<Envelope>,
+    },
+    /// What do you know of yourself?
+    Status,
+    /// These groups I lead; one-way.
+    Gossip {
+        /// Whether these are all.
+        full: bool,
+        /// The groups.
+        claims: Vec<Claim>,
+    },
+}
+
+/// A group that the sender leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The group.
+    #[serde(rename = "g")]
+    pub group: u64,
+    /// In which term.
+    #[serde(rename = "t")]
+    pub term: u64,
+    /// The nodes whose replicas are in sync.
+    #[serde(rename = "s")]
+    pub in_sync: Vec<u64>,
 }
 
 /// What it is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// To a probe.
@@ -57,6 +96,32 @@ pub enum Answer {
         /// What was promised.
         promised: Ballot,
     },
+    /// The node has its place in the metadata group.
+    Joined,
+    /// Not yet; ask again.
+    Later {
+        /// What is being waited for.
+        why: String,
+    },
+    /// Nothing was done: ask the leader.
+    NotLeader {
+        /// Who that is, where it is known.
+        leader: Option<u64>,
+    },
+    /// The command is in the log for ever.
+    Committed,
+    /// The command was not done, and would not be if it were tried again.
+    Impossible {
+        /// Why.
+        why: String,
+    },
+    /// Nobody knows whether it was done, or will be.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+    /// What the node knows of itself.
+    Status(Box<Report>),
     /// Nothing was done; the text says why.
     Refused {
         /// Why.

@@ -7,6 +7,7 @@ use crate::cluster::state::{Envelope, State};
 use chronik_core::consensus::{ConsensusError, Maintenance, Role};
 use chronik_core::log_store::{Checkpoint, Purge};
 use chronik_core::{Entry, EntryKind, LogError, LogId, LogIndex, LogReader, Offset};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How much is read at a time.
@@ -86,7 +87,10 @@ impl Applier {
     /// Applies a run of entries, publishes the image, and only then answers who waits: an answer is visible.
     async fn advance(&mut self, controller: &Controller, commit: LogIndex) -> Result<(), LogError> {
         let range = self.applied.index.next()..commit.next();
-        let entries = controller.reader.entries(range, READ_BYTES)?.get().await?;
+        let entries = match read(&*controller.reader, range).await {
+            Err(LogError::Compacted { first }) => return self.jump(controller, first),
+            other => other?,
+        };
         if entries.is_empty() {
             return Err(LogError::Truncated);
         }
@@ -101,6 +105,29 @@ impl Applier {
         for (request, applied) in answers {
             controller.pending.resolve(request, applied);
         }
+        Ok(())
+    }
+
+    /// The engine put a checkpoint in place of entries that were not applied here: what it holds is applied at once.
+    fn jump(&mut self, controller: &Controller, first: LogIndex) -> Result<(), LogError> {
+        let compacted = LogError::Compacted { first };
+        let checkpoint = controller.reader.checkpoint(LogIndex(u64::MAX))?;
+        let newer = |checkpoint: &Checkpoint| checkpoint.at.index.next() >= first;
+        let checkpoint = checkpoint.filter(newer).ok_or(compacted)?;
+        let unreadable =
+            |error| LogError::UnsupportedFormat(format!("checkpoint {}: {error}", checkpoint.at));
+        self.state = State::from_bytes(&checkpoint.data).map_err(unreadable)?;
+        log::info!(
+            "event=metadata_restored from={} to={}",
+            self.applied,
+            checkpoint.at
+        );
+        self.applied = checkpoint.at;
+        self.checkpointed = checkpoint.at.index;
+        controller.image.update(|image| {
+            *image = self.image();
+            true
+        });
         Ok(())
     }
 
@@ -157,6 +184,10 @@ impl Applier {
         group.maintain(Maintenance::Purge(purge))?.await?;
         Ok(())
     }
+}
+
+async fn read(reader: &dyn LogReader, range: Range<LogIndex>) -> Result<Vec<Entry>, LogError> {
+    reader.entries(range, READ_BYTES)?.get().await
 }
 
 type Answer = (u64, crate::cluster::state::Applied);

@@ -3,15 +3,17 @@
 mod apply;
 mod open;
 mod pending;
+mod submit;
 
 pub use open::Registration;
+pub use submit::{Forward, Placed};
 
 use super::error::ControlError;
 use super::ids::TopicId;
 use super::image::ClusterImage;
-use super::state::{Command, Effect, Envelope, FORMAT, Placement, Topic};
+use super::state::{Command, Effect, Placement, Topic};
 use chronik_core::consensus::{ConsensusGroup, GroupStatus};
-use chronik_core::{EntryKind, Env, LogReader, NodeId, Outcome, Proposal, Watch};
+use chronik_core::{Env, LogReader, NodeId, Watch};
 use pending::Pending;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -37,6 +39,7 @@ pub struct Controller {
     image: Watch<Arc<ClusterImage>>,
     status: Watch<ApplyStatus>,
     pending: Pending,
+    forward: Arc<dyn Forward>,
 }
 
 impl Controller {
@@ -68,6 +71,12 @@ impl Controller {
             .chain(&status.membership.outgoing_voters)
             .find(|member| member.replica == leader)
             .map(|member| member.node)
+    }
+
+    /// The metadata group.
+    #[must_use]
+    pub fn group(&self) -> &Arc<dyn ConsensusGroup> {
+        &self.group
     }
 
     /// Where the metadata group stands, for operators.
@@ -182,28 +191,6 @@ impl Controller {
         match self.submit(command).await? {
             Effect::ProducerIds(block) => Ok(block),
             other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Proposes a command and waits until it was applied here. Commands of one caller are applied in the order in
-    /// which their futures were first polled. Cancel safe: the command may still be applied.
-    async fn submit(&self, command: Command) -> Result<Effect, ControlError> {
-        let waiting = self.pending.register(&*self.env.rng)?;
-        let envelope = Envelope {
-            format: FORMAT,
-            request: waiting.request(),
-            command,
-        };
-        let proposal = Proposal {
-            kind: EntryKind::Command,
-            payload: envelope.to_bytes().as_slice().into(),
-            record_count: 0,
-            max_timestamp_ms: -1,
-        };
-        let handle = self.group.propose(proposal).map_err(ControlError::NotProposed)?;
-        match handle.outcome().await {
-            Outcome::Committed(_) => waiting.applied().await,
-            other => Err(other.into()),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::apply::Applier;
 use super::pending::Pending;
-use super::{ApplyStatus, Controller};
+use super::{ApplyStatus, Controller, Forward};
 use crate::cluster::error::{ControlError, OpenError};
 use crate::cluster::ids::TopicId;
 use crate::cluster::state::{Command, Refusal};
 use chronik_core::consensus::{ConsensusError, ConsensusGroup};
+use chronik_core::proposal::ProposeError;
 use chronik_core::{Env, LogIndex, LogReader, NodeId, Watch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,24 +27,26 @@ pub struct Registration {
     pub port: u16,
     /// Where it stands.
     pub rack: Option<String>,
+    /// The incarnation of its data directory.
+    pub incarnation: u64,
+    /// Where other nodes reach it, where it says so.
+    pub peer: Option<String>,
     /// The cluster that the data directory must belong to. Founds one of this id where the log is empty; unset, an id
     /// is drawn.
     pub cluster_id: Option<String>,
 }
 
 impl Controller {
-    /// Opens the control plane over the metadata group: replays its log, founds the cluster where there is none, and
-    /// registers this broker. When it returns, the image holds everything that was acknowledged before.
-    ///
-    /// It waits as long as the group has no leader.
+    /// Starts the control plane over the metadata group: restores its newest checkpoint, and follows its log from now
+    /// on. Commands that this node cannot propose go to the leader by `forward`.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn open(
+    pub fn start(
         group: Arc<dyn ConsensusGroup>,
         reader: Arc<dyn LogReader>,
         env: Env,
-        registration: Registration,
+        forward: Arc<dyn Forward>,
     ) -> Result<Arc<Self>, OpenError> {
         let applier = Applier::restore(&*reader)?;
         let controller = Arc::new(Self {
@@ -53,14 +56,25 @@ impl Controller {
             status: Watch::new(ApplyStatus::Running),
             pending: Pending::default(),
             env,
+            forward,
         });
         let task = applier.run(Arc::clone(&controller));
         controller.env.spawn.spawn("metadata-apply", Box::pin(task));
-        controller.catch_up().await?;
-        controller.check_node(registration.node)?;
-        controller.found(registration.cluster_id.as_deref()).await?;
-        controller.register(registration).await?;
         Ok(controller)
+    }
+
+    /// Takes this broker into the cluster: catches up, founds the cluster where there is none, and registers. When it
+    /// returns, the image holds everything that was acknowledged before.
+    ///
+    /// It waits as long as the group has no leader.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn enter(&self, registration: Registration) -> Result<(), OpenError> {
+        self.catch_up().await?;
+        self.check_node(registration.node)?;
+        self.found(registration.cluster_id.as_deref()).await?;
+        self.register(registration).await
     }
 
     /// Waits until everything that was acknowledged before is applied.
@@ -101,7 +115,8 @@ impl Controller {
 
     /// A directory whose only voter is another broker is not this broker's: its partitions would lead nowhere.
     fn check_node(&self, node: NodeId) -> Result<(), OpenError> {
-        let alone = self.group.status().membership.voters.len() <= 1;
+        let status = self.group.status();
+        let alone = status.membership.voters == [status.replica];
         let image = self.image();
         let brokers = image.state.brokers();
         match brokers.keys().next() {
@@ -118,8 +133,8 @@ impl Controller {
             let cluster_id =
                 configured.map_or_else(|| TopicId::random(&*self.env.rng).to_string(), str::to_owned);
             let features = BTreeMap::new();
-            match self.submit(Command::FoundCluster { cluster_id, features }).await {
-                Ok(_) | Err(ControlError::Refused(Refusal::AlreadyFounded)) => {}
+            match self.insist(Command::FoundCluster { cluster_id, features }).await {
+                Ok(()) | Err(ControlError::Refused(Refusal::AlreadyFounded)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -139,6 +154,8 @@ impl Controller {
             host,
             port,
             rack,
+            incarnation,
+            peer,
             ..
         } = registration;
         let command = Command::RegisterBroker {
@@ -146,8 +163,31 @@ impl Controller {
             host,
             port,
             rack,
+            incarnation,
+            peer,
         };
-        self.submit(command).await?;
-        Ok(())
+        Ok(self.insist(command).await?)
+    }
+
+    /// Has a command applied that may be applied twice, however long nobody leads.
+    async fn insist(&self, command: Command) -> Result<(), ControlError> {
+        loop {
+            match self.submit(command.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if self.can_try_again(&error) => {
+                    log::info!("event=metadata_change_repeated cause=\"{error}\"");
+                    self.env.clock.sleep(BARRIER_RETRY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn can_try_again(&self, error: &ControlError) -> bool {
+        let moved = matches!(
+            error,
+            ControlError::NotProposed(ProposeError::NotLeader { .. }) | ControlError::Unknown(_)
+        );
+        moved && self.status.get() == ApplyStatus::Running
     }
 }

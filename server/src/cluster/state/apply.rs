@@ -80,18 +80,17 @@ impl State {
                 host,
                 port,
                 rack,
-            } => {
-                let epoch = at.index.0;
-                let broker = Broker {
-                    node,
-                    host,
-                    port,
-                    rack,
-                    epoch,
-                };
-                self.brokers.insert(NodeId(node), broker);
-                Ok(Effect::BrokerRegistered { epoch })
-            }
+                incarnation,
+                peer,
+            } => self.register(Broker {
+                node,
+                host,
+                port,
+                rack,
+                incarnation,
+                peer,
+                epoch: at.index.0,
+            }),
             Command::CreateTopic {
                 name,
                 id,
@@ -131,6 +130,36 @@ impl State {
         self.cluster_id = Some(cluster_id.into());
         self.features = features;
         Ok(Effect::Founded)
+    }
+
+    fn register(&mut self, broker: Broker) -> Applied {
+        let (node, epoch) = (broker.node(), broker.epoch);
+        let known = self.brokers.get(&node).map_or(0, |known| known.incarnation);
+        if known != 0 && broker.incarnation != 0 && known != broker.incarnation {
+            self.replace_replicas(node)?;
+        }
+        self.brokers.insert(node, broker);
+        Ok(Effect::BrokerRegistered { epoch })
+    }
+
+    /// Gives every replica on a node a new id: the directory that held the old ones is gone.
+    fn replace_replicas(&mut self, node: NodeId) -> Result<(), Refusal> {
+        let count = self.replicas_on(node);
+        if self.next_replica.checked_add(count).is_none() {
+            return Err(Refusal::IdsExhausted);
+        }
+        for topic in self.topics.values_mut() {
+            let here = |partition: &Partition| partition.replica_on(node).is_some();
+            if !topic.partitions.iter().any(here) {
+                continue;
+            }
+            for partition in &mut Arc::make_mut(topic).partitions {
+                if partition.replace(node, ReplicaId(self.next_replica)) {
+                    self.next_replica += 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn create_topic(

@@ -104,11 +104,8 @@ impl State {
             if partition.group().0 >= self.next_group {
                 return wrong("has a group that was not issued yet");
             }
-            if partition
-                .replicas()
-                .iter()
-                .any(|replica| replica.replica().0 >= self.next_replica)
-            {
+            let mut ever = partition.replicas().iter().chain(partition.founders());
+            if ever.any(|replica| replica.replica().0 >= self.next_replica) {
                 return wrong("has a replica that was not issued yet");
             }
         }
@@ -136,7 +133,7 @@ impl Envelope {
 
 fn check_version(bytes: &[u8]) -> Result<(), CheckpointError> {
     let Version { format } = serde_json::from_slice(bytes).map_err(malformed)?;
-    if format == FORMAT {
+    if (1..=FORMAT).contains(&format) {
         Ok(())
     } else {
         Err(CheckpointError::NewerFormat(format))
@@ -153,7 +150,7 @@ impl fmt::Display for CheckpointError {
             Self::NewerFormat(format) => {
                 write!(
                     f,
-                    "metadata of format {format}, where this version reads {FORMAT}"
+                    "metadata of format {format}, where this version reads up to {FORMAT}"
                 )
             }
             Self::Malformed(what) => write!(f, "malformed metadata: {what}"),

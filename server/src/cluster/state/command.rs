@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The version of the commands and of the checkpoint. A node that meets a newer one stops, because skipping a
-/// command would make its state differ from everybody else's.
-pub const FORMAT: u32 = 1;
+/// command would make its state differ from everybody else's. Older ones are read: what they lack has a default.
+pub const FORMAT: u32 = 2;
 
 /// A command and the number by which its proposer recognises it when it is applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,13 @@ pub enum Command {
         port: u16,
         /// Where it stands.
         rack: Option<String>,
+        /// The incarnation of its data directory; 0 where it is not known. Another one than before gives all its
+        /// replicas new ids, because the old ones are lost with the old directory.
+        #[serde(default)]
+        incarnation: u64,
+        /// Where other nodes reach it, if it says so.
+        #[serde(default)]
+        peer: Option<String>,
     },
     /// Creates a topic; refused where the name is taken.
     CreateTopic {

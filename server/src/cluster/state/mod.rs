@@ -37,6 +37,12 @@ pub struct Broker {
     pub port: u16,
     /// Where it stands.
     pub rack: Option<String>,
+    /// The incarnation of its data directory; 0 where it is not known.
+    #[serde(default)]
+    pub incarnation: u64,
+    /// Where other nodes reach it, if it says so.
+    #[serde(default)]
+    pub peer: Option<String>,
     /// The index of the entry that registered it: grows with every start of the broker.
     pub epoch: u64,
 }

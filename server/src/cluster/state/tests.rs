@@ -57,6 +57,8 @@ impl Generator {
                 host: format!("h{}", self.rng.u8(..)),
                 port: self.rng.u16(..),
                 rack: self.rng.bool().then(|| "r".to_owned()),
+                incarnation: self.rng.u64(0..3),
+                peer: self.rng.bool().then(|| "h:1".to_owned()),
             },
             3 | 4 => Command::CreateTopic {
                 name: ["a.b", "a_b", "a-b", "c", "__consumer_offsets"][self.rng.usize(0..5)].to_owned(),
@@ -217,7 +219,77 @@ fn broker(node: u64) -> Command {
         host: "localhost".into(),
         port: 9092,
         rack: None,
+        incarnation: 0,
+        peer: None,
     }
+}
+
+/// The broker with another data directory.
+fn reborn(node: u64, incarnation: u64) -> Command {
+    match broker(node) {
+        Command::RegisterBroker {
+            node,
+            host,
+            port,
+            rack,
+            peer,
+            ..
+        } => Command::RegisterBroker {
+            node,
+            host,
+            port,
+            rack,
+            incarnation,
+            peer,
+        },
+        other => other,
+    }
+}
+
+#[test]
+fn a_node_with_a_new_directory_gets_new_replicas_everywhere_and_the_founders_stay_known() {
+    let mut both = topic("a", 1, 2);
+    if let Command::CreateTopic { placements, .. } = &mut both {
+        placements.iter_mut().for_each(|placement| placement.push(2));
+    }
+    let (mut state, _) = apply_all(vec![reborn(1, 11), reborn(2, 22), both]);
+    let before = Arc::clone(state.topic("a").unwrap());
+    assert_eq!(before.partitions[0].founders(), before.partitions[0].replicas());
+    // The same directory again, and one that does not say which it is, change nothing.
+    for same in [reborn(2, 22), reborn(2, 0)] {
+        state.apply(LogId::new(1, 4), same).unwrap();
+        assert_eq!(state.topic("a"), Some(&before));
+    }
+    state.apply(LogId::new(1, 5), reborn(2, 22)).unwrap();
+    state.apply(LogId::new(1, 6), reborn(2, 23)).unwrap();
+    let after = state.topic("a").unwrap();
+    for (old, new) in before.partitions.iter().zip(&after.partitions) {
+        assert_eq!(old.replica_on(NodeId(1)), new.replica_on(NodeId(1)));
+        assert_ne!(old.replica_on(NodeId(2)), new.replica_on(NodeId(2)));
+        assert_eq!(new.founders(), old.replicas());
+    }
+    let ids: BTreeSet<_> = [&before, after]
+        .into_iter()
+        .flat_map(|topic| &topic.partitions)
+        .flat_map(|partition| partition.replicas())
+        .map(|replica| replica.replica())
+        .collect();
+    assert_eq!(ids.len(), 6, "four at first, two new ones");
+    check_derived(&state);
+}
+
+#[test]
+fn what_an_older_version_wrote_is_read() {
+    let old = br#"{"format":1,"request":1,"command":{"register_broker":{"node":1,"host":"h","port":1,"rack":null}}}"#;
+    let command = Envelope::from_bytes(old).unwrap().command;
+    assert!(matches!(
+        command,
+        Command::RegisterBroker {
+            incarnation: 0,
+            peer: None,
+            ..
+        }
+    ));
 }
 
 fn topic(name: &str, id: u128, partitions: usize) -> Command {
@@ -281,9 +353,9 @@ fn a_change_that_is_based_on_what_is_gone_is_refused_as_stale() {
 
 #[test]
 fn a_newer_format_is_told_from_damage() {
-    let newer = br#"{"format":2,"request":1,"command":{"from_the_future":{}}}"#;
-    assert_eq!(Envelope::from_bytes(newer), Err(CheckpointError::NewerFormat(2)));
-    assert_eq!(State::from_bytes(newer), Err(CheckpointError::NewerFormat(2)));
+    let newer = br#"{"format":3,"request":1,"command":{"from_the_future":{}}}"#;
+    assert_eq!(Envelope::from_bytes(newer), Err(CheckpointError::NewerFormat(3)));
+    assert_eq!(State::from_bytes(newer), Err(CheckpointError::NewerFormat(3)));
     for bytes in [&b""[..], b"{}", b"[]", b"{\"format\":1}", b"\xff"] {
         assert!(matches!(
             Envelope::from_bytes(bytes),

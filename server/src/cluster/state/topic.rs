@@ -1,6 +1,7 @@
 //! A topic, its partitions and where they live.
 
 use crate::cluster::ids::TopicId;
+use chronik_core::consensus::Member;
 use chronik_core::{GroupId, NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,6 +52,15 @@ impl Replica {
     pub const fn node(self) -> NodeId {
         NodeId(self.node)
     }
+
+    /// Both.
+    #[must_use]
+    pub const fn member(self) -> Member {
+        Member {
+            replica: self.replica(),
+            node: self.node(),
+        }
+    }
 }
 
 /// A partition of a topic.
@@ -59,6 +69,9 @@ impl Replica {
 pub struct Partition {
     group: u64,
     replicas: Vec<Replica>,
+    /// The replicas that the group began with, where they are not `replicas` any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    founders: Vec<Replica>,
 }
 
 impl Partition {
@@ -66,6 +79,41 @@ impl Partition {
         Self {
             group: group.0,
             replicas,
+            founders: Vec::new(),
+        }
+    }
+
+    /// Gives the replica on `node` another id; false where there is none.
+    pub(super) fn replace(&mut self, node: NodeId, replica: ReplicaId) -> bool {
+        let Some(place) = self.replicas.iter().position(|held| held.node() == node) else {
+            return false;
+        };
+        if self.founders.is_empty() {
+            self.founders = self.replicas.clone();
+        }
+        if let Some(held) = self.replicas.get_mut(place) {
+            *held = Replica::new(replica, node);
+        }
+        true
+    }
+
+    /// The replica on a node, if there is one.
+    #[must_use]
+    pub fn replica_on(&self, node: NodeId) -> Option<Replica> {
+        self.replicas
+            .iter()
+            .copied()
+            .find(|replica| replica.node() == node)
+    }
+
+    /// The replicas that the group began with: its first voters. One that is not among them joins a group that
+    /// exists already.
+    #[must_use]
+    pub fn founders(&self) -> &[Replica] {
+        if self.founders.is_empty() {
+            &self.replicas
+        } else {
+            &self.founders
         }
     }
 

@@ -5,6 +5,7 @@ use crate::cluster::{
     Registration,
 };
 use crate::config::Config;
+use crate::peers::Nobody;
 use chronik_conformance::reference::{MemOptions, MemStore};
 use chronik_conformance::world::disk::{DropAll, Unit};
 use chronik_conformance::world::{Seed, SimDisk, SimEnv};
@@ -38,8 +39,11 @@ impl LeaderView for Partitions {
             leader: Some(NODE),
             leader_epoch: 7,
             in_sync: vec![NODE],
-            offline: Vec::new(),
         })
+    }
+
+    fn is_live(&self, node: NodeId) -> bool {
+        node == NODE
     }
 }
 
@@ -81,6 +85,8 @@ pub(super) fn registration() -> Registration {
         host: "localhost".into(),
         port: 9092,
         rack: None,
+        incarnation: 1,
+        peer: None,
         cluster_id: None,
     }
 }
@@ -135,13 +141,13 @@ impl World {
         };
         let group = self.run(engine.open_group(spec)).expect("the group opens");
         let env = self.sim.env();
-        let opening = Controller::open(
+        let controller = Controller::start(
             Arc::clone(&group),
             Arc::clone(&reader),
             env.clone(),
-            registration.clone(),
-        );
-        let controller = self.run(opening)?;
+            Arc::new(Nobody),
+        )?;
+        self.run(controller.enter(registration.clone()))?;
         let partitions = Arc::new(Partitions {
             env: env.clone(),
             open: Watch::new(BTreeSet::new()),

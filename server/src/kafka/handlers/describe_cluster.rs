@@ -38,6 +38,7 @@ pub async fn handle(
         .state
         .brokers()
         .values()
+        .filter(|broker| context.leaders.is_live(broker.node()))
         .map(|broker| DescribeClusterBroker {
             broker_id: ids::broker_id(broker.node()),
             host: broker.host.as_str().into(),
@@ -47,7 +48,7 @@ pub async fn handle(
         });
     DescribeClusterResponse {
         cluster_id: cluster_id.unwrap_or_default(),
-        controller_id: context.controller.leader().map_or(-1, ids::broker_id),
+        controller_id: context.live_controller().map_or(-1, ids::broker_id),
         brokers: brokers.collect(),
         cluster_authorized_operations: authorized::operations(
             request.include_cluster_authorized_operations,

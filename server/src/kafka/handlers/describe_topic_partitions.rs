@@ -138,7 +138,7 @@ impl Page<'_> {
             isr_nodes: ids::broker_ids(&view.in_sync),
             eligible_leader_replicas: Some(Vec::new()),
             last_known_elr: Some(Vec::new()),
-            offline_replicas: ids::broker_ids(&view.offline),
+            offline_replicas: ids::broker_ids(&self.context.offline(partition)),
         }
     }
 }

@@ -58,6 +58,7 @@ fn frame(
         .state
         .brokers()
         .values()
+        .filter(|broker| context.leaders.is_live(broker.node()))
         .map(|broker| MetadataResponseBroker {
             node_id: ids::broker_id(broker.node()),
             host: broker.host.as_str().into(),
@@ -68,7 +69,7 @@ fn frame(
         throttle_time_ms: 0,
         brokers: brokers.collect(),
         cluster_id: image.state.cluster_id().map(|id| KafkaString::from(&**id)),
-        controller_id: context.controller.leader().map_or(-1, ids::broker_id),
+        controller_id: context.live_controller().map_or(-1, ids::broker_id),
         topics,
         cluster_authorized_operations: authorized::NOT_ASKED,
         error_code,
@@ -201,6 +202,6 @@ fn describe_partition(
             .map(|replica| ids::broker_id(replica.node()))
             .collect(),
         isr_nodes: ids::broker_ids(&view.in_sync),
-        offline_replicas: ids::broker_ids(&view.offline),
+        offline_replicas: ids::broker_ids(&context.offline(partition)),
     }
 }
