@@ -2,7 +2,7 @@
 
 use crate::background::{Background, DropTask};
 use crate::checkpoint::checkpoint_path;
-use crate::group::seg::{Disk, MapTokens};
+use crate::group::seg::Disk;
 use crate::segment::group_dir;
 use crate::store::Inner;
 use crate::sync::locked;
@@ -25,15 +25,19 @@ impl Inner {
         for seg in &task.segments {
             let Some(file) = seg.file() else { continue };
             self.handles.forget(file);
-            let maps = match &seg.disk {
-                Disk::Sealed(sealed) => sealed.retire(),
-                _ => MapTokens::default(),
-            };
+            if let Disk::Sealed(sealed) = &seg.disk {
+                sealed.retire();
+            }
+            let generation = file.header.generation;
             let taken = self
                 .fs
                 .open(&file.path, OpenMode::Read)
                 .and_then(|open| open.size())
-                .and_then(|bytes| background.pool.take_in(&*self.fs, dir, &file.path, bytes, maps));
+                .and_then(|bytes| {
+                    background
+                        .pool
+                        .take_in(&*self.fs, dir, &file.path, bytes, generation)
+                });
             match taken {
                 // An earlier attempt got that far.
                 Err(error) if error.kind == FsErrorKind::NotFound => {}

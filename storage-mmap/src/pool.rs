@@ -3,8 +3,8 @@
 //! A file is written over or cut only after the last slice of its last map is gone, and its purge (or truncation) is
 //! durable before it gets here.
 
-use crate::group::seg::MapTokens;
 use crate::segment::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::segment::live_maps::is_mapped;
 use crate::store::Inner;
 use chronik_core::fs::{FileSystem, FsError, FsErrorKind, OpenMode};
 use std::collections::{HashSet, VecDeque};
@@ -19,8 +19,8 @@ pub(crate) const SHRINK_PACE: Duration = Duration::from_millis(10);
 pub(crate) struct PoolFile {
     path: PathBuf,
     bytes: u64,
-    /// The maps that there may still be.
-    maps: MapTokens,
+    /// What the file was, by which maps of it are known.
+    generation: u64,
 }
 
 /// Files for new segments, and files on their way out.
@@ -57,14 +57,13 @@ impl Pool {
             let mut header = [0; SEGMENT_HEADER_BYTES as usize];
             file.read_at(&mut header, 0)?;
             let known = SegmentHeader::decode(&header).ok();
-            if known.is_some_and(|header| seen.insert(header.generation)) {
-                pool.kept.push_back(PoolFile {
+            match known.map(|header| header.generation) {
+                Some(generation) if seen.insert(generation) => pool.kept.push_back(PoolFile {
                     path,
                     bytes: file.size()?,
-                    maps: MapTokens::default(),
-                });
-            } else {
-                fs.remove(&path)?;
+                    generation,
+                }),
+                _ => fs.remove(&path)?,
             }
         }
         Ok(pool)
@@ -77,12 +76,16 @@ impl Pool {
         dir: &Path,
         from: &Path,
         bytes: u64,
-        maps: MapTokens,
+        generation: u64,
     ) -> Result<(), FsError> {
         let path = pool_dir(dir).join(format!("{:08}.seg", self.next));
         fs.rename(from, &path)?;
         self.next += 1;
-        self.kept.push_back(PoolFile { path, bytes, maps });
+        self.kept.push_back(PoolFile {
+            path,
+            bytes,
+            generation,
+        });
         Ok(())
     }
 
@@ -91,7 +94,7 @@ impl Pool {
         let limit = wanted_bytes
             .saturating_add(wanted_bytes / 4)
             .saturating_add(1 << 20);
-        let fits = |file: &PoolFile| file.bytes <= limit && file.maps.are_gone();
+        let fits = |file: &PoolFile| file.bytes <= limit && !is_mapped(file.generation);
         let place = self.kept.iter().position(fits)?;
         let file = self.kept.remove(place)?;
         Some((file.path, file.bytes))
@@ -127,7 +130,7 @@ impl Pool {
 
     fn try_shrink(&mut self, fs: &dyn FileSystem, step_bytes: u64) -> Result<(), FsError> {
         // A file that is still mapped waits its turn behind the others.
-        let Some(place) = self.leaving.iter().position(|file| file.maps.are_gone()) else {
+        let Some(place) = self.leaving.iter().position(|file| !is_mapped(file.generation)) else {
             return Ok(());
         };
         let Some(mut file) = self.leaving.remove(place) else {
@@ -156,7 +159,7 @@ impl Inner {
     /// Gives all space of the pool back at once, where there is too little of it.
     pub(crate) fn give_up_pool(&self, pool: &mut Pool) {
         pool.trim(0);
-        while pool.leaving.iter().any(|file| file.maps.are_gone()) {
+        while pool.leaving.iter().any(|file| !is_mapped(file.generation)) {
             if let Err(error) = pool.shrink(&*self.fs, u64::MAX) {
                 log::warn!("pool_not_freed error={error}");
                 return;

@@ -255,9 +255,10 @@ impl Inner {
             pending.closed = true;
         }
         self.closed.store(true, Ordering::Release);
-        let result = self.flush_all_and_close();
-        // Waits for the step that the background lane is in; its later steps see that the store is closed.
+        // Waits for the step that the background lane is in; its later steps see that the store is closed. What it
+        // has to say goes into the journal: the next opening must know which files are complete.
         drop(locked(&self.background));
+        let result = self.flush_all_and_close();
         // Whoever still waits is told that the outcome is unknown, and writes nothing any more.
         let left = std::mem::take(&mut locked(&self.pending).works);
         drop(left);

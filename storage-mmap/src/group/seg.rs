@@ -6,7 +6,7 @@ use chronik_core::fs::File;
 use chronik_core::log_store::SegmentInfo;
 use chronik_core::{Entry, LogId, LogIndex, Offset};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 /// A segment: a run of entries that the rule of the group's policy puts together.
 #[derive(Clone, Debug)]
@@ -60,35 +60,9 @@ pub(crate) struct SealedSegment {
     pub(crate) file: Arc<SegmentFile>,
     pub(crate) file_bytes: u64,
     pub(crate) trailer: Trailer,
-    pub(crate) maps: Mutex<SegmentMaps>,
-}
-
-/// The maps of one sealed segment. Its lock is held while the file is mapped, so that nothing maps a file that was
-/// given away.
-#[derive(Debug, Default)]
-pub(crate) struct SegmentMaps {
-    /// Whether the file belongs to somebody else now.
-    pub(crate) retired: bool,
-    pub(crate) tokens: MapTokens,
-}
-
-/// Signs of life of maps.
-#[derive(Debug, Default)]
-pub(crate) struct MapTokens(Vec<Weak<()>>);
-
-impl MapTokens {
-    /// A token for a new map.
-    pub(crate) fn issue(&mut self) -> Arc<()> {
-        self.0.retain(|token| token.strong_count() > 0);
-        let token = Arc::new(());
-        self.0.push(Arc::downgrade(&token));
-        token
-    }
-
-    /// Whether no map, and no slice of one, is left.
-    pub(crate) fn are_gone(&self) -> bool {
-        self.0.iter().all(|token| token.strong_count() == 0)
-    }
+    /// Whether the file belongs to somebody else now. Locked while the file is mapped, so that nothing maps a file
+    /// that was given away.
+    pub(crate) retired: Mutex<bool>,
 }
 
 impl SealedSegment {
@@ -97,15 +71,13 @@ impl SealedSegment {
             file,
             file_bytes,
             trailer,
-            maps: Mutex::new(SegmentMaps::default()),
+            retired: Mutex::new(false),
         }
     }
 
-    /// Ends the making of maps; returns the signs of life of those that were made.
-    pub(crate) fn retire(&self) -> MapTokens {
-        let mut maps = crate::sync::locked(&self.maps);
-        maps.retired = true;
-        std::mem::take(&mut maps.tokens)
+    /// Ends the making of maps.
+    pub(crate) fn retire(&self) {
+        *crate::sync::locked(&self.retired) = true;
     }
 }
 

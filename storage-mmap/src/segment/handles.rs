@@ -1,6 +1,7 @@
 //! Open files and maps of segments that are read, bounded by number: the least recently used go first.
 
 use super::index::SegmentIndex;
+use super::live_maps::MapToken;
 use crate::group::seg::{OpenSegment, SealedSegment, SegmentFile};
 use crate::sync::locked;
 use bytes::Bytes;
@@ -25,7 +26,7 @@ pub(crate) struct Mapped {
 /// A map with a sign of life that every slice of it keeps.
 struct Tracked {
     bytes: Bytes,
-    _token: Arc<()>,
+    _token: MapToken,
 }
 
 impl AsRef<[u8]> for Tracked {
@@ -121,8 +122,8 @@ impl Handles {
         if let Some(mapped) = locked(&self.maps).get(key) {
             return Ok(mapped);
         }
-        let mut maps = locked(&of.maps);
-        if maps.retired {
+        let retired = locked(&of.retired);
+        if *retired {
             let detail = format!("{}: the segment is gone", of.file.path.display());
             return Err(FsError::new(FsErrorKind::NotFound, detail));
         }
@@ -134,11 +135,11 @@ impl Handles {
         let mapped = Mapped {
             bytes: Bytes::from_owner(Tracked {
                 bytes: file.map(of.file_bytes)?,
-                _token: maps.tokens.issue(),
+                _token: MapToken::new(key),
             }),
             index: None,
         };
-        drop(maps);
+        drop(retired);
         let gone = locked(&self.maps).put(key, mapped.clone());
         drop(gone);
         Ok(mapped)
