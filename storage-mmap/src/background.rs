@@ -105,7 +105,7 @@ enum Step {
 impl Inner {
     /// Notes that a group has durable entries to copy.
     pub(crate) fn queue_copy(&self, group: &Arc<Group>, state: &mut GroupState) {
-        if !state.queued && state.copied < state.durable {
+        if !state.queued && !state.removed && state.copied < state.durable {
             state.queued = true;
             locked(&self.requests).copy.push_back(Arc::clone(group));
         }
@@ -183,9 +183,8 @@ impl Inner {
         };
         ring::evict(&self.ring, self.options.tail_bytes_max);
         self.look_at_space();
-        if went_on {
-            self.retry_blocked();
-        }
+        // Also where there was no space: then nothing holds back any more what was taken.
+        self.retry_blocked();
         if shrinks {
             self.start_shrink_timer();
         }

@@ -428,13 +428,11 @@ impl Inner {
         fail(works, error);
     }
 
-    /// Entries up to `through` are durable, unless the log was truncated since.
+    /// Entries up to `through` are durable, as far as they were not removed since.
     fn entries_are_durable(&self, group: &Arc<Group>, through: LogIndex, truncations: u32) {
         let mut state = locked(&group.state);
-        if state.truncations == truncations {
-            state.durable = state.durable.max(through);
-            self.queue_copy(group, &mut state);
-        }
+        state.is_durable(through, truncations);
+        self.queue_copy(group, &mut state);
     }
 
     /// What follows from a call that is durable now.

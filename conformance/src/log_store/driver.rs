@@ -7,6 +7,7 @@ use super::tracked::{Step, Tracked};
 use crate::check::{Failure, Verdict, ensure};
 use crate::model::GroupModel;
 use crate::world::disk::{Chooser, Unit};
+use crate::world::env::MAX_STEPS;
 use crate::world::{Prng, SimDisk};
 use chronik_core::log_store::{HardState, LogState, Purge, SegmentPolicy};
 use chronik_core::{Entry, GroupId, LogError, LogIndex, LogWriter, Offset, ReplicaId, Term, Ticket};
@@ -399,7 +400,14 @@ impl<'a> Driver<'a> {
 
     /// Lets everything become durable.
     pub(super) fn sync(&mut self) -> Acted {
-        while self.one_step()? {}
+        let mut steps = 0;
+        while self.one_step()? {
+            steps += 1;
+            if steps > MAX_STEPS {
+                let what = "the store never comes to rest".to_owned();
+                return Err(Stop::Failed(Failure(what)));
+            }
+        }
         self.poll()?;
         if self.subject.disk.power_is_off() {
             return Err(Stop::PowerOff);

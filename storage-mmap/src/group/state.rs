@@ -48,6 +48,8 @@ pub(crate) struct GroupState {
     pub(crate) commit_hint: LogIndex,
     /// How often the log was truncated.
     pub(crate) truncations: u32,
+    /// Truncations that are not durable yet: the number of each, and the last entry that it left.
+    pub(crate) cuts: Vec<(u32, LogIndex)>,
     /// Grows whenever bytes of an open segment may be written over; readers of such bytes look at it afterwards.
     pub(crate) rewrites: u64,
     pub(crate) start: Start,
@@ -150,6 +152,15 @@ impl GroupState {
         }
     }
 
+    /// Notes that the entries up to `through`, which were appended after `truncations` truncations, are durable.
+    /// Those that a later truncation left are so too.
+    pub(crate) fn is_durable(&mut self, through: LogIndex, truncations: u32) {
+        self.cuts.retain(|(number, _)| *number > truncations);
+        let left = self.cuts.iter().map(|(_, left)| *left).min();
+        let through = left.map_or(through, |left| left.min(through));
+        self.durable = self.durable.max(through);
+    }
+
     /// Removes the entries from `from` on, which lies in the log. `cut` describes what stays of the segment that
     /// holds the new end; it is needed where copied entries go. Returns the segments that are gone.
     pub(crate) fn truncate(&mut self, from: LogIndex, cut: Option<Cut>) -> Vec<Seg> {
@@ -182,6 +193,7 @@ impl GroupState {
         self.durable = self.durable.min(last.index);
         self.commit_hint = self.commit_hint.min(last.index);
         self.truncations += 1;
+        self.cuts.push((self.truncations, last.index));
         self.rewrites += 1;
         gone
     }

@@ -25,7 +25,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// A run that takes more steps than this without an answer is taken for a livelock.
-const MAX_STEPS: u64 = 10_000_000;
+pub(crate) const MAX_STEPS: u64 = 1_000_000;
 /// How long a blocking call may wait in real time while nothing is left to step.
 const BLOCKED_LIMIT: Duration = Duration::from_secs(20);
 
