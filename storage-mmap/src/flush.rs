@@ -4,6 +4,7 @@
 use crate::background::DropTask;
 use crate::frame::{FrameType, Record};
 use crate::group::Group;
+use crate::journal::group_image::decode_stored;
 use crate::journal::image::Image;
 use crate::journal::writer::JournalWriter;
 use crate::queue::{Effect, Pending, Work};
@@ -68,7 +69,9 @@ impl Inner {
     pub(crate) fn push_control(self: &Arc<Self>, record: Record) {
         let submit = {
             let mut pending = locked(&self.pending);
-            pending.control.push_back(record);
+            if !pending.control.contains(&record) {
+                pending.control.push_back(record);
+            }
             pending.wake = true;
             pending.blocked && begin_flushing(&mut pending)
         };
@@ -239,19 +242,24 @@ impl Inner {
         }
     }
 
-    /// True where there is another journal file now, false where there cannot be one yet.
+    /// True where there is room now or will be with the next flush, false where there cannot be any yet.
     fn try_roll(self: &Arc<Self>, journal: &mut JournalWriter) -> Result<bool, LogError> {
         if !self.entries_may_flow() {
             return Ok(false);
         }
-        let (privileged, closing) = {
-            let pending = locked(&self.pending);
-            (!pending.control.is_empty(), pending.closed)
-        };
-        if !journal.can_roll(privileged) {
+        if !journal.can_roll() {
+            if self.raise_floor(journal) {
+                // Saying that files are free comes first.
+                return Ok(true);
+            }
             let holders = journal.holders(1);
             self.request_sweep(&holders);
-            if !closing && !self.some_leave(&holders, &journal.image) {
+            // The store's own records give room, so they may take some.
+            let gives_room = {
+                let pending = locked(&self.pending);
+                !pending.control.is_empty() || pending.closed
+            };
+            if !gives_room && !self.some_leave(&holders, &journal.image) {
                 return Ok(false);
             }
         }
@@ -335,18 +343,20 @@ impl Inner {
         self.raise_floor(journal);
     }
 
-    /// Says in the journal which files are not needed any more.
-    fn raise_floor(self: &Arc<Self>, journal: &JournalWriter) {
+    /// Says in the journal which files are not needed any more; true where that is news.
+    fn raise_floor(self: &Arc<Self>, journal: &JournalWriter) -> bool {
         let wanted = journal.wanted_floor();
         if wanted > journal.image.floor {
             let mut record = Record::new(FrameType::Floor, GroupId(0), bytes::Bytes::new());
             record.id.index.0 = wanted;
             let mut pending = locked(&self.pending);
-            let queued = pending.control.iter().any(|queued| *queued == record);
-            if !queued {
+            let news = !pending.control.contains(&record);
+            if news {
                 pending.control.push_back(record);
             }
+            return news;
         }
+        false
     }
 
     /// Whether nothing must hold back what was taken: no more is taken on a full disk, or of a store that closes.
@@ -366,12 +376,21 @@ impl Inner {
         uncopied.saturating_sub(unflushed) <= limit || self.drains()
     }
 
-    fn take_batch(&self, journal: &JournalWriter) -> Batch {
-        let entry_room = if self.entries_may_flow() {
-            journal.room(self.drains())
-        } else {
+    /// How many bytes of this flush entries and checkpoints may take.
+    fn entry_room(&self, journal: &JournalWriter) -> u64 {
+        // A file beyond the bound is there for what gives room.
+        let bounded = journal.is_over() && !self.some_leave(&journal.holders(1), &journal.image);
+        if self.drains() {
+            journal.room(true)
+        } else if bounded || !self.entries_may_flow() {
             0
-        };
+        } else {
+            journal.room(false)
+        }
+    }
+
+    fn take_batch(&self, journal: &JournalWriter) -> Batch {
+        let entry_room = self.entry_room(journal);
         let mut batch = Batch::default();
         let mut pending = locked(&self.pending);
         let pending = &mut *pending;
@@ -499,6 +518,7 @@ fn control_is_valid(record: &Record, image: &Image) -> bool {
     match record.frame_type {
         FrameType::Stored => {
             record.truncations == group.truncations
+                && decode_stored(record) != Ok(group.stored)
                 && record.id.index >= group.stored.through.index
                 && record.id.index <= group.last.index
         }

@@ -419,7 +419,7 @@ pub(crate) fn stored_record(group: GroupId, stored: &Stored, truncations: u32) -
     record
 }
 
-fn decode_stored(record: &Record) -> Result<Stored, Malformed> {
+pub(crate) fn decode_stored(record: &Record) -> Result<Stored, Malformed> {
     let mut decoder = Decoder::new(&record.payload);
     let stored = get_stored(&mut decoder, record.id, record.offset)?;
     decoder.end()?;

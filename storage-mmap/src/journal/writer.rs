@@ -180,9 +180,14 @@ impl JournalWriter {
         Ok(())
     }
 
-    /// Whether another file can be started, as far as numbers go.
-    pub(crate) fn can_roll(&self, privileged: bool) -> bool {
-        !self.free.is_empty() || self.files.len() < self.config.files_max + usize::from(privileged)
+    /// Whether another file can be started within the bound on their number.
+    pub(crate) fn can_roll(&self) -> bool {
+        !self.free.is_empty() || self.files.len() < self.config.files_max
+    }
+
+    /// Whether there are more files than the bound says.
+    pub(crate) fn is_over(&self) -> bool {
+        self.free.is_empty() && self.files.len() > self.config.files_max
     }
 
     /// How many bytes of frames fit into the file that takes them now and into those that may be written over.
