@@ -286,7 +286,10 @@ impl Inner {
                 return true;
             };
             let state = locked(&found.state);
-            found.damaged.is_none() && (state.truncations != image.truncations || state.start != image.start)
+            found.damaged.is_none()
+                && (state.truncations != image.truncations
+                    || state.start != image.start
+                    || state.replaces_checkpoint(&image.checkpoints))
         })
     }
 

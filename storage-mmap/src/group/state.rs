@@ -4,7 +4,7 @@
 use super::seg::{Disk, Seg};
 use super::tail::{Tail, TailEntry};
 use super::terms::Terms;
-use crate::journal::group_image::{Roll, Start};
+use crate::journal::group_image::{CheckpointNote, Roll, Start};
 use crate::segment::index::SegmentIndex;
 use bytes::Bytes;
 use chronik_core::log_store::{HardState, LogState, Purge, SegmentPolicy};
@@ -150,6 +150,14 @@ impl GroupState {
         if let Some(seg) = self.segs.back_mut() {
             seg.closed = true;
         }
+    }
+
+    /// Whether a checkpoint that the journal alone has is gone from here: a later call replaced or dropped it.
+    pub(crate) fn replaces_checkpoint(&self, known: &[CheckpointNote]) -> bool {
+        known.iter().filter(|note| !note.stored).any(|note| {
+            let same = |kept: &CheckpointRef| kept.durable && kept.at == note.at && kept.crc == note.crc;
+            !self.checkpoints.iter().any(same)
+        })
     }
 
     /// Notes that the entries up to `through`, which were appended after `truncations` truncations, are durable.
