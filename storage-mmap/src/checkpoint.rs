@@ -147,6 +147,9 @@ impl GroupWriter {
         let mut record = Record::new(FrameType::Checkpoint, self.group.id, payload.clone());
         record.id = checkpoint.at;
         record.offset = checkpoint.next_offset;
+        let mut state = locked(&self.group.state);
+        state.checkpoint_calls += 1;
+        let call = state.checkpoint_calls;
         let kept = CheckpointRef {
             at: checkpoint.at,
             next_offset: checkpoint.next_offset,
@@ -154,15 +157,15 @@ impl GroupWriter {
             crc: record.payload_crc,
             data: Some(payload),
             durable: false,
+            call,
         };
-        let mut state = locked(&self.group.state);
         insert_checkpoint(&mut state.checkpoints, kept, |kept| kept.at.index);
         let before: Vec<_> = state.checkpoints.iter().map(|kept| kept.at.index).collect();
         let purged = state.purged.index;
         retain_checkpoints(&mut state.checkpoints, purged, |kept| kept.at.index);
         let dropped = before.len() - state.checkpoints.len();
         let effect = Effect::Checkpoint {
-            index: checkpoint.at.index,
+            call,
             dropped: before.into_iter().take(dropped).collect(),
         };
         Ok(self.queue(VecDeque::from([record]), effect))
@@ -171,10 +174,11 @@ impl GroupWriter {
 
 impl Inner {
     /// A checkpoint's record is durable: its data can move into a file, and older ones can go.
-    pub(crate) fn checkpoint_is_durable(&self, group: &Arc<Group>, index: LogIndex, dropped: Vec<LogIndex>) {
+    pub(crate) fn checkpoint_is_durable(&self, group: &Arc<Group>, call: u64, dropped: Vec<LogIndex>) {
         {
             let mut state = locked(&group.state);
-            for kept in state.checkpoints.iter_mut().filter(|kept| kept.at.index == index) {
+            // Not another one at the same entry, whose record still waits.
+            for kept in state.checkpoints.iter_mut().filter(|kept| kept.call == call) {
                 kept.durable = true;
             }
         }
@@ -201,9 +205,11 @@ impl Inner {
             self.write_checkpoint(group.id, &kept)?;
             let mut state = locked(&group.state);
             let mut same = state.checkpoints.iter_mut();
-            if let Some(same) = same.find(|now| now.at == kept.at && now.crc == kept.crc) {
-                same.data = None;
-            }
+            let Some(same) = same.find(|now| now.at == kept.at && now.call == kept.call) else {
+                // Another one took its place and will be written over it.
+                continue;
+            };
+            same.data = None;
             let mut record = Record::new(FrameType::CheckpointStored, group.id, Bytes::new());
             record.id = kept.at;
             record.offset = kept.next_offset;

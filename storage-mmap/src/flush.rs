@@ -477,8 +477,8 @@ impl Inner {
                 task.checkpoints = checkpoints;
                 self.queue_drop(task);
             }
-            Effect::Checkpoint { index, dropped } => {
-                self.checkpoint_is_durable(&work.group, index, dropped);
+            Effect::Checkpoint { call, dropped } => {
+                self.checkpoint_is_durable(&work.group, call, dropped);
             }
             Effect::Removed { gone } => {
                 let mut task = DropTask::segments(&work.group, gone);

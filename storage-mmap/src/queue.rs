@@ -36,7 +36,7 @@ pub(crate) enum Effect {
         checkpoints: Vec<LogIndex>,
     },
     /// A checkpoint's record became durable, and older ones can go.
-    Checkpoint { index: LogIndex, dropped: Vec<LogIndex> },
+    Checkpoint { call: u64, dropped: Vec<LogIndex> },
     /// The group is gone.
     Removed { gone: Vec<Seg> },
 }

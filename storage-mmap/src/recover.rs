@@ -198,6 +198,7 @@ fn recover_group(
             crc: note.crc,
             data: None,
             durable: true,
+            call: 0,
         });
     }
     let writer = match recover_segments(fs, dir, id, image, &mut state) {

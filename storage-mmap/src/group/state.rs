@@ -22,6 +22,8 @@ pub(crate) struct CheckpointRef {
     pub(crate) data: Option<Bytes>,
     /// Whether its journal record is durable.
     pub(crate) durable: bool,
+    /// Which call saved it: a second one at the same entry takes its place. 0 for those that were recovered.
+    pub(crate) call: u64,
 }
 
 /// Where a segment's file has to be cut before it takes entries again.
@@ -65,6 +67,8 @@ pub(crate) struct GroupState {
     pub(crate) uncopied_bytes: u64,
     pub(crate) rewind: Option<Rewind>,
     pub(crate) checkpoints: Vec<CheckpointRef>,
+    /// How many checkpoints were saved since the store was opened.
+    pub(crate) checkpoint_calls: u64,
     pub(crate) open: bool,
     pub(crate) removed: bool,
     /// Whether the group waits in the queue of those to copy.
@@ -155,7 +159,7 @@ impl GroupState {
     /// Whether a checkpoint that the journal alone has is gone from here: a later call replaced or dropped it.
     pub(crate) fn replaces_checkpoint(&self, known: &[CheckpointNote]) -> bool {
         known.iter().filter(|note| !note.stored).any(|note| {
-            let same = |kept: &CheckpointRef| kept.durable && kept.at == note.at && kept.crc == note.crc;
+            let same = |kept: &CheckpointRef| kept.durable && kept.at == note.at;
             !self.checkpoints.iter().any(same)
         })
     }
