@@ -70,7 +70,7 @@ pub(crate) struct Subject<'a> {
     pub(super) sim: SimEnv,
     pub(super) store: Arc<dyn LogStore>,
     scale: Scale,
-    seed: Seed,
+    pub(super) seed: Seed,
 }
 
 impl<'a> Subject<'a> {

@@ -6,7 +6,7 @@ use super::lab::Subject;
 use super::tracked::Tracked;
 use crate::check::{Failure, Verdict, ensure};
 use crate::model::GroupModel;
-use crate::world::{Seed, SimDisk};
+use crate::world::SimDisk;
 use chronik_core::log_store::{Checkpoint, LogState};
 use chronik_core::{Entry, GroupLog, LogIndex, LogReader, Ticket};
 
@@ -55,7 +55,12 @@ pub(super) fn recover<'a>(before: &Driver<'a>, disk: SimDisk) -> Result<Driver<'
 
 fn open<'a>(before: &Driver<'a>, disk: SimDisk) -> Result<Subject<'a>, Failure> {
     let lab = before.subject.lab;
-    let seed = Seed(before.prng.clone().next_u64());
+    // Each life has random numbers of its own: a store may rely on those of an earlier one not coming again.
+    let seed = before
+        .subject
+        .seed
+        .child("after a power cut")
+        .nth(before.prng.clone().next_u64());
     lab.open(disk, seed, super::Scale::Small)
         .map_err(|error| Failure(format!("the store does not open after a power cut: {error}")))
 }
