@@ -145,7 +145,10 @@ pub fn run(trials: &[Trial<'_>], args: &Args, done: &mut (dyn FnMut(&Line) + Sen
 /// The whole program: reads the command line, runs, reports, and says how it ended.
 #[must_use]
 pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
+    // What the command line says comes later, so it wins.
+    let seed = std::env::var("CHRONIK_SEED").ok();
+    let seed = seed.into_iter().flat_map(|seed| ["--seed".to_owned(), seed]);
+    let args = match Args::parse(seed.chain(std::env::args().skip(1))) {
         Ok(args) => args,
         Err(wrong) => {
             say(&format!("error: {wrong}"));

@@ -1,7 +1,5 @@
-//! Judges the store by the log store contract:
-//! `cargo run --release -p chronik-storage-mmap --example judge -- [FILTER] [--seed S]`.
-//!
-//! Not part of the tests yet: some clauses are red, and this is how to see which and why.
+//! The store keeps the log store contract:
+//! `cargo test --release -p chronik-storage-mmap --test conformance -- [FILTER] [--seed S]`; `CHRONIK_SEED` is a seed too.
 
 use chronik_conformance::log_store::{self, Backend, Scale};
 use chronik_core::error::Damage;
