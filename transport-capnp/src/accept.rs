@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::answers::{AnswerQueue, Given};
 use crate::hello::{Greeting, Welcome, read_greeting, write_welcome};
@@ -21,7 +21,7 @@ use crate::inbox::Inbox;
 use crate::limits::{MAX_SESSIONS, MAX_STRANGERS};
 use crate::node::{Node, sleep, within};
 use crate::session_capnp::{answers, inbox};
-use crate::stream::{Duplex, Metered, Progress};
+use crate::stream::{Duplex, Metered, Progress, Silence};
 use crate::window::{Batch, Window, pump};
 use crate::wire::{self, Wire};
 
@@ -284,17 +284,11 @@ fn answer(
 
 /// Gives up on a peer that is silent: it asks for a sign of life long before (TR-REC-03).
 async fn watch(progress: &Progress, keepalive: Duration) -> String {
-    let mut woke = Instant::now();
-    let mut grace = woke;
+    let tick = keepalive / 8;
+    let mut silence = Silence::new(tick);
     loop {
-        sleep(keepalive / 4).await;
-        let now = Instant::now();
-        if now - woke > keepalive / 2 {
-            // We were stopped ourselves: the peer gets its time anew.
-            grace = now;
-        }
-        woke = now;
-        let silent = now.saturating_duration_since(progress.read().max(grace));
+        sleep(tick).await;
+        let silent = silence.since(progress.read());
         if silent >= keepalive {
             return format!("the peer was silent for {silent:?}");
         }

@@ -59,6 +59,11 @@ impl Inbox {
 
     /// The peer broke the rules: its session ends, and nothing else.
     fn violation(&self, what: &str) -> capnp::Error {
+        log::warn!(
+            "event=session_ended peer={} lane={:?} reason={what:?}",
+            self.from,
+            self.lane
+        );
         self.arrival.end(what);
         capnp::Error::failed(what.to_owned())
     }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use crate::limits::charge;
 use crate::window::{Batch, Source, Window};
 
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Where a call is.
 enum Stage {
     /// In the queue, under this number.
@@ -135,7 +137,9 @@ impl OutLane {
         message: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, CallOutcome> {
-        let deadline = Instant::now() + timeout;
+        let now = Instant::now();
+        // Longer than a clock can count is as long as anybody waits.
+        let deadline = now.checked_add(timeout).unwrap_or(now + FOREVER);
         let (outcome, waiter) = oneshot::channel();
         let id;
         {

@@ -64,6 +64,18 @@ impl Node {
     }
 }
 
+/// Tells those who wait that the thread is at its end, also where a panic ends it.
+struct Ended {
+    shared: Arc<Shared>,
+    _done: Sender<()>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.shared.ended();
+    }
+}
+
 /// Runs the transport to its end. `done` is closed when no task and no socket is left.
 pub(crate) fn run(
     shared: &Arc<Shared>,
@@ -73,6 +85,11 @@ pub(crate) fn run(
     rng: Arc<dyn Rng>,
     done: Sender<()>,
 ) {
+    let _ended = Ended {
+        shared: Arc::clone(shared),
+        _done: done,
+    };
+    // Dropped before: it holds the tasks, and they the sockets.
     let executor = Rc::new(LocalExecutor::new());
     let node = Rc::new(Node {
         shared: Arc::clone(shared),
@@ -86,10 +103,6 @@ pub(crate) fn run(
         closed: Event::new(),
     });
     async_io::block_on(executor.run(serve(node, TcpListener::from(listener), commands)));
-    // The executor holds the tasks, and they the sockets.
-    drop(executor);
-    shared.ended();
-    drop(done);
 }
 
 async fn serve(node: Rc<Node>, listener: TcpListener, commands: &Receiver<Command>) {

@@ -19,7 +19,7 @@ use crate::lane::OutLane;
 use crate::node::{Node, sleep, within};
 use crate::session_capnp::{answer, answers, inbox};
 use crate::shared::OutPeer;
-use crate::stream::{Duplex, Progress};
+use crate::stream::{Duplex, Progress, Silence};
 use crate::window::{Batch, Window, pump};
 use crate::wire::{self, Wire};
 
@@ -154,27 +154,23 @@ impl Connection {
     /// `alive` says what counts as one. On the lanes of large messages it is also that a full socket drained: the
     /// answer to the question waits behind what the peer still reads.
     async fn watch(&self, keepalive: Duration, alive: impl Fn(&Progress) -> Instant) -> String {
+        let tick = keepalive / 8;
         let mut question = None;
-        let mut woke = Instant::now();
-        let mut grace = woke;
+        let mut silence = Silence::new(tick);
+        let mut unread = Silence::new(tick);
         loop {
-            sleep(keepalive / 8).await;
-            let now = Instant::now();
-            if now - woke > keepalive / 2 {
-                // We were stopped ourselves: the peer gets its time anew.
-                grace = now;
-            }
-            woke = now;
+            sleep(tick).await;
             if let Some(asked) = &mut question
                 && poll_once(asked).await.is_some()
             {
                 question = None;
             }
-            let silent = now.saturating_duration_since(alive(&self.progress).max(grace));
+            let silent = silence.since(alive(&self.progress));
+            let unread = unread.since(self.progress.read());
             if question.is_some() && silent >= keepalive * 3 / 4 {
                 return format!("the peer was silent for {silent:?}");
             }
-            if question.is_none() && now.saturating_duration_since(self.progress.read()) >= keepalive / 4 {
+            if question.is_none() && unread >= keepalive / 4 {
                 question = Some(self.inbox.ping_request().send().promise);
             }
         }

@@ -105,8 +105,10 @@ impl Shared {
         {
             let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
             let mut old = std::mem::take(&mut *book);
+            // Of two entries for a node the last counts.
+            let peers = BTreeMap::from_iter(peers.into_iter().map(|peer| (peer.node, peer)));
             for peer in peers
-                .into_iter()
+                .into_values()
                 .filter(|peer| peer.node != self.options.hello.node)
             {
                 let kept = old.remove(&peer.node);

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a connection reads and writes, with or without TLS.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -39,6 +39,40 @@ impl Progress {
     /// When something was last read, or a full socket drained.
     pub(crate) fn moved(&self) -> Instant {
         self.read.get().max(self.drained.get())
+    }
+}
+
+/// Measures how long a peer was silent while we looked: time in which we were stopped or starved is not its fault.
+pub(crate) struct Silence {
+    tick: Duration,
+    looked: Instant,
+    sign: Instant,
+    silent: Duration,
+}
+
+impl Silence {
+    /// Whoever measures looks once a `tick`.
+    pub(crate) fn new(tick: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            tick,
+            looked: now,
+            sign: now,
+            silent: Duration::ZERO,
+        }
+    }
+
+    /// How long there was no sign of life, the last of which was at `sign`.
+    pub(crate) fn since(&mut self, sign: Instant) -> Duration {
+        let now = Instant::now();
+        if sign == self.sign {
+            self.silent += now.saturating_duration_since(self.looked).min(self.tick * 2);
+        } else {
+            self.silent = Duration::ZERO;
+        }
+        self.sign = sign;
+        self.looked = now;
+        self.silent
     }
 }
 

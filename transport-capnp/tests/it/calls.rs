@@ -122,4 +122,11 @@ fn a_dropped_reply_leaves_that_call_unknown_and_no_other() {
         CallOutcome::Answered("keep".into())
     );
     assert_eq!(one.wait_connected(2).session, 1);
+    let endless = one
+        .transport
+        .call(two.id, Lane::Replication, "keep".into(), Duration::MAX);
+    assert_eq!(
+        soon("the call ends", endless),
+        CallOutcome::Answered("keep".into())
+    );
 }

@@ -270,9 +270,13 @@ fn the_address_book_is_replaced() {
     assert_eq!(state.session, 2, "a peer that comes back goes on counting");
     one.send(2, Lane::Control, "again").unwrap();
     assert_eq!(two.next().message, "again");
-    // Another address is another session.
+    // Another address is another session; of two for one node the last counts, and none is for the node itself.
     let proxy = Proxy::to(two.local);
-    one.transport.set_peers(vec![peer(2, proxy.local)]);
+    let call = one.transport.call(two.id, Lane::Control, "x".into(), PATIENCE);
+    one.transport
+        .set_peers(vec![peer(2, two.local), peer(2, proxy.local), peer(1, one.local)]);
+    let outcome = soon("the call ends", call);
+    assert!(!matches!(outcome, CallOutcome::Answered(_)), "{outcome:?}");
     one.wait_state(2, "a session over the other address", |state| {
         state.connected && state.session == 3
     });
