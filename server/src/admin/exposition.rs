@@ -1,6 +1,6 @@
 //! `/metrics`: what was counted, and what the parts say of themselves at this moment.
 
-use super::health::{Question, ask};
+use super::health::{Question, ask, of_node};
 use super::lifecycle::Phase;
 use super::node::{Node, replica_counts};
 use super::report::{OpenReplica, ReplicaReport};
@@ -26,10 +26,13 @@ impl OwnMetrics {
 pub(super) fn render(parts: &AdminParts, own: &OwnMetrics, phase: &Phase) -> String {
     let mut out = Exposition::default();
     let node = phase.node();
-    of_process(&mut out, parts, phase);
+    let seen = node.map(|node| Seen::of(node));
+    let well = node
+        .zip(seen.as_ref())
+        .is_some_and(|(node, seen)| of_node(node, phase, &seen.replicas).ok);
+    of_process(&mut out, parts, ask(Question::Ready, phase, false).ok, well);
     limits(&mut out, &parts.config);
     kafka(&mut out, &parts.metrics.kafka, node.map(AsRef::as_ref));
-    let seen = node.map(|node| Seen::of(node));
     partitions(&mut out, seen.as_ref());
     groups(&mut out, seen.as_ref());
     metadata(&mut out, node.map(AsRef::as_ref));
@@ -40,14 +43,13 @@ pub(super) fn render(parts: &AdminParts, own: &OwnMetrics, phase: &Phase) -> Str
     out.finish()
 }
 
-fn of_process(out: &mut Exposition, parts: &AdminParts, phase: &Phase) {
+fn of_process(out: &mut Exposition, parts: &AdminParts, ready: bool, well: bool) {
     let consensus = parts.config.consensus.backend.to_string();
     let storage = parts.config.storage.backend.to_string();
     out.family(&f::BUILD_INFO)
         .labelled(&[env!("CARGO_PKG_VERSION"), &consensus, &storage], 1);
-    let yes = |question| u8::from(ask(question, phase, false).ok);
-    out.family(&f::NODE_READY).value(yes(Question::Ready));
-    out.family(&f::NODE_HEALTHY).value(yes(Question::Well));
+    out.family(&f::NODE_READY).value(u8::from(ready));
+    out.family(&f::NODE_HEALTHY).value(u8::from(well));
     out.family(&f::UPTIME).value(parts.env.clock.now().as_secs_f64());
     let process = process::read();
     out.family(&f::PROCESS_CPU).known(process.cpu_seconds);

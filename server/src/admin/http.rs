@@ -158,17 +158,24 @@ fn accept(request: &httparse::Request<'_, '_>) -> Result<Request, Response> {
     })
 }
 
-/// Writes an answer and ends the connection.
+/// Writes an answer.
 ///
 /// # Errors
 /// The connection broke.
-pub(super) async fn write_response<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
+pub(super) async fn write_response<W: AsyncWrite + Unpin>(
+    stream: &mut W,
     response: &Response,
 ) -> io::Result<()> {
     stream.write_all(response.head().as_bytes()).await?;
     stream.write_all(response.body.as_bytes()).await?;
-    stream.close().await?;
+    stream.flush().await
+}
+
+/// Reads what the client still sends, until it closes its side or has sent too much.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn linger<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<()> {
     let mut scratch = [0; 4096];
     let mut rest = LINGER_BYTES_MAX;
     while rest > 0 {

@@ -1,6 +1,6 @@
 //! The sockets of operators: bounded in number, in size and in time.
 
-use super::http::{Response, read_request, write_response};
+use super::http::{Response, linger, read_request, write_response};
 use super::routes::answer;
 use super::token::Token;
 use super::{AdminParts, OwnMetrics};
@@ -9,7 +9,7 @@ use async_std::net::{TcpListener, TcpStream};
 use futures_lite::FutureExt;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -137,7 +137,9 @@ impl AdminListener {
             Err(error) => return Err(error),
         };
         self.own.answered(response.status);
-        self.in_time(write_response(&mut stream, &response)).await
+        self.in_time(write_response(&mut stream, &response)).await?;
+        stream.shutdown(Shutdown::Write)?;
+        self.in_time(linger(&mut stream)).await
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -15,8 +15,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an answer may pause; a node that asks others takes its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The most bytes of an answer.
-const ANSWER_BYTES_MAX: u64 = 256 << 20;
-/// The most bytes of an answer's head.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// The most headers of an answer.
 const HEADERS_MAX: usize = 64;
 
 /// Why there is no answer.
@@ -104,10 +104,7 @@ impl Client {
         let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        parse(&answer)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not whole, or not HTTP"))
+        read_answer(stream)
     }
 }
 
@@ -120,6 +117,24 @@ fn connect(address: &str) -> io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+/// Reads until the answer is whole; whether the other side then closes does not matter.
+fn read_answer(mut stream: impl Read) -> io::Result<(u16, String)> {
+    let mut answer = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    while answer.len() < ANSWER_BYTES_MAX {
+        let count = stream.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        answer.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        if let Some(parsed) = parse(&answer) {
+            return Ok(parsed);
+        }
+    }
+    let what = "the answer is not whole, or not HTTP";
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
 /// Status and body of an answer, if it is whole.
