@@ -1,7 +1,8 @@
 //! IncrementalAlterConfigs (key 44): change configurations.
 
+use super::alter_configs::AlterConfigsResourceResponse;
+use crate::kafka::wire::KafkaString;
 use crate::kafka::wire::macros::{wire_field, wire_struct};
-use crate::kafka::wire::{ErrorCode, KafkaString};
 
 wire_struct! {
     /// Changes single configuration keys (KIP-339).
@@ -36,15 +37,5 @@ wire_struct! {
     pub struct IncrementalAlterConfigsResponse {
         throttle_time_ms: i32;
         responses: Vec<AlterConfigsResourceResponse>;
-    }
-}
-
-wire_struct! {
-    /// The result of one resource.
-    pub struct AlterConfigsResourceResponse {
-        error_code: ErrorCode;
-        error_message: Option<KafkaString>;
-        resource_type: i8;
-        resource_name: KafkaString;
     }
 }

@@ -1,15 +1,11 @@
 //! AlterConfigs.
 
-use crate::cluster::alter::{Change, alter};
+use super::alter_resources::Resources;
+use crate::cluster::alter::Change;
 use crate::cluster::context::ControlContext;
-use crate::cluster::join::join_all;
 use crate::cluster::kafka_error::KafkaError;
-use crate::kafka::api::alter_configs::{
-    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
-    AlterableConfig,
-};
-use crate::kafka::wire::{ErrorCode, KafkaString};
-use chronik_core::BoxFuture;
+use crate::kafka::api::alter_configs::{AlterConfigsRequest, AlterConfigsResponse, AlterableConfig};
+use crate::kafka::wire::ErrorCode;
 use std::collections::BTreeMap;
 
 /// Replaces the whole configuration of resources: what a request does not name goes back to its default.
@@ -20,26 +16,12 @@ pub async fn handle(
 ) -> AlterConfigsResponse {
     let mut resources = Resources::default();
     for resource in request.resources {
-        let AlterConfigsResource {
-            resource_type,
-            resource_name,
-            configs,
-        } = resource;
-        resources.add(resource_type, resource_name, change(configs));
+        let change = change(resource.configs);
+        resources.add(resource.resource_type, resource.resource_name, change);
     }
-    let results = resources.alter(context, request.validate_only).await;
-    let responses =
-        results.into_iter().map(
-            |(resource_type, resource_name, error)| AlterConfigsResourceResponse {
-                error_code: error.as_ref().map_or(ErrorCode::NONE, |error| error.code),
-                error_message: error.and_then(|error| error.text()),
-                resource_type,
-                resource_name,
-            },
-        );
     AlterConfigsResponse {
         throttle_time_ms: 0,
-        responses: responses.collect(),
+        responses: resources.alter(context, request.validate_only).await,
     }
 }
 
@@ -56,51 +38,3 @@ fn change(configs: Vec<AlterableConfig>) -> Result<Change, KafkaError> {
     }
     Ok(Change::Replace(values))
 }
-
-/// The resources of a request and what to change, in the order of the request.
-#[derive(Default)]
-pub(super) struct Resources {
-    changes: Vec<(i8, KafkaString, Result<Change, KafkaError>)>,
-}
-
-impl Resources {
-    pub(super) fn add(&mut self, resource_type: i8, name: KafkaString, change: Result<Change, KafkaError>) {
-        self.changes.push((resource_type, name, change));
-    }
-
-    /// Changes each resource on its own; one that is named twice is not changed.
-    pub(super) async fn alter(
-        self,
-        context: &ControlContext,
-        validate_only: bool,
-    ) -> Vec<(i8, KafkaString, Option<KafkaError>)> {
-        let mut counts: BTreeMap<(i8, KafkaString), usize> = BTreeMap::new();
-        for (resource_type, name, _) in &self.changes {
-            *counts.entry((*resource_type, name.clone())).or_default() += 1;
-        }
-        let mut work: Vec<BoxFuture<'_, (i8, KafkaString, Option<KafkaError>)>> = Vec::new();
-        for (resource_type, name, change) in self.changes {
-            let twice = counts
-                .get(&(resource_type, name.clone()))
-                .is_some_and(|count| *count > 1);
-            work.push(Box::pin(async move {
-                let altered = match change {
-                    _ if twice => {
-                        let what = "Each resource must appear at most once.";
-                        Err(KafkaError::new(ErrorCode::INVALID_REQUEST, what))
-                    }
-                    Ok(change) => {
-                        let altered = alter(context, resource_type, &name, &change, validate_only);
-                        context.within(ALTER_TIMEOUT_MS, altered).await
-                    }
-                    Err(error) => Err(error),
-                };
-                (resource_type, name, altered.err())
-            }));
-        }
-        join_all(work).await
-    }
-}
-
-/// The request has no timeout of its own; this is the default of clients' requests.
-const ALTER_TIMEOUT_MS: i32 = 30_000;

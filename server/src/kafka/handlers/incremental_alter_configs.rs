@@ -1,12 +1,11 @@
 //! IncrementalAlterConfigs.
 
-use super::alter_configs::Resources;
+use super::alter_resources::Resources;
 use crate::cluster::alter::{Change, Operation};
 use crate::cluster::context::ControlContext;
 use crate::cluster::kafka_error::KafkaError;
 use crate::kafka::api::incremental_alter_configs::{
-    AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig, IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse,
+    AlterableConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 use crate::kafka::wire::{ErrorCode, KafkaString};
 use std::collections::BTreeMap;
@@ -19,26 +18,12 @@ pub async fn handle(
 ) -> IncrementalAlterConfigsResponse {
     let mut resources = Resources::default();
     for resource in request.resources {
-        let AlterConfigsResource {
-            resource_type,
-            resource_name,
-            configs,
-        } = resource;
-        resources.add(resource_type, resource_name, change(configs));
+        let change = change(resource.configs);
+        resources.add(resource.resource_type, resource.resource_name, change);
     }
-    let results = resources.alter(context, request.validate_only).await;
-    let responses =
-        results.into_iter().map(
-            |(resource_type, resource_name, error)| AlterConfigsResourceResponse {
-                error_code: error.as_ref().map_or(ErrorCode::NONE, |error| error.code),
-                error_message: error.and_then(|error| error.text()),
-                resource_type,
-                resource_name,
-            },
-        );
     IncrementalAlterConfigsResponse {
         throttle_time_ms: 0,
-        responses: responses.collect(),
+        responses: resources.alter(context, request.validate_only).await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file for each API: turns a decoded request into a response.
 
 pub mod alter_configs;
+mod alter_resources;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_records;
