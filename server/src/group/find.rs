@@ -19,6 +19,8 @@ pub struct Endpoint {
 const GROUP: i8 = 0;
 /// The key type of transactions.
 const TRANSACTION: i8 = 1;
+/// The last version in which librdkafka asks.
+const LAST_VERSION_OF_LIBRDKAFKA: i16 = 2;
 /// From this version on, a request has many keys.
 const FIRST_VERSION_WITH_MANY_KEYS: i16 = 4;
 
@@ -45,11 +47,7 @@ pub fn find_coordinator(
             ErrorCode::COORDINATOR_NOT_AVAILABLE,
             "The coordinator is not available.",
         ),
-        TRANSACTION => {
-            let text =
-                "This broker does not support transactions; use the producer without a transactional id.";
-            refused(key, ErrorCode::INVALID_REQUEST, text)
-        }
+        TRANSACTION => refused(key, no_transactions(api_version), NO_TRANSACTIONS),
         _ => refused(
             key,
             ErrorCode::INVALID_REQUEST,
@@ -70,6 +68,19 @@ pub fn find_coordinator(
         host: one.host,
         port: one.port,
         ..Default::default()
+    }
+}
+
+const NO_TRANSACTIONS: &str = "This broker does not support transactions: unset transactional.id.";
+
+/// The error that ends a transactional producer at once. librdkafka, which asks in version 2 at most, repeats every
+/// other one until its timeout, and shows the text beside this one. The Java client asks in a later version: there
+/// any error that is not its coordinator's is fatal, and it shows the text with all but errors about authorization.
+const fn no_transactions(api_version: i16) -> ErrorCode {
+    if api_version <= LAST_VERSION_OF_LIBRDKAFKA {
+        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    } else {
+        ErrorCode::INVALID_REQUEST
     }
 }
 
@@ -152,6 +163,24 @@ mod tests {
             let one = response.coordinators.first().unwrap();
             assert_eq!(one.error_code, ErrorCode::INVALID_REQUEST);
             assert!(one.error_message.as_ref().unwrap().len() > 10);
+        }
+    }
+
+    #[test]
+    fn a_transactional_producer_of_librdkafka_is_told_what_ends_it() {
+        for (version, expected) in [
+            (1, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+            (2, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+            (3, ErrorCode::INVALID_REQUEST),
+        ] {
+            let request = FindCoordinatorRequest {
+                key_type: TRANSACTION,
+                key: "x".into(),
+                ..Default::default()
+            };
+            let response = find_coordinator(version, &request, 50, endpoint);
+            assert_eq!(response.error_code, expected);
+            assert!(response.error_message.unwrap().contains("transactional.id"));
         }
     }
 }

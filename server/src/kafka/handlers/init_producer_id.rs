@@ -11,8 +11,7 @@ const NONE: i64 = -1;
 /// to fence, and sequences start at 0 again.
 ///
 /// A transactional id is answered with UNSUPPORTED_VERSION until transactions exist: the Java client ends with it as a
-/// fatal error, librdkafka names it when its `init_transactions` gives up; an authorization error would send people
-/// after their ACLs, and a retriable one would hang them.
+/// fatal error. librdkafka, which would repeat the request, does not come this far: FindCoordinator ends it.
 pub async fn handle(
     context: &ControlContext,
     request: InitProducerIdRequest,
