@@ -8,6 +8,7 @@ pub mod config;
 pub mod group;
 pub mod kafka;
 pub mod metrics;
+mod open_files;
 pub mod partition;
 pub mod peers;
 pub mod run;

@@ -67,6 +67,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(RunError::Signals)?;
     let env = compose::environment().map_err(|error| RunError::Start(StartError::Threads(error)))?;
     let config = Arc::new(config);
+    crate::open_files::raise_limit(&config);
     let (metrics, lifecycle) = (Metrics::new(), Lifecycle::new());
     let admin = start_admin(&config, &env, &metrics, &lifecycle).await?;
     let starting = start_broker(config, env, &metrics, lifecycle);

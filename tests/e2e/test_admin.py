@@ -131,6 +131,20 @@ def test_partitions_have_metrics_of_their_own_up_to_the_limit(make_broker):
         assert (len(own), value(samples, "chronik_partitions_without_metrics")) == (shown, omitted)
 
 
+def test_the_limit_of_open_files_is_raised_as_far_as_the_system_lets(make_broker):
+    broker = make_broker()
+    started = broker.argv
+    broker.argv = lambda: ["prlimit", "--nofile=256:5000", *started()]
+    broker.start()
+    samples, _ = metrics(admin_port(broker))
+    assert value(samples, "process_max_fds") == 5000
+    assert "event=open_files_limit_low" not in broker.new_log()
+    broker.kill()
+    broker.argv = lambda: ["prlimit", "--nofile=256:300", *started()]
+    broker.start()
+    assert "event=open_files_limit_low limit=300" in broker.new_log()
+
+
 def test_health_tells_its_reasons(node):
     port = admin_port(node)
     for path in ["/livez", "/readyz", "/healthz"]:
