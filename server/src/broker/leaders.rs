@@ -7,7 +7,7 @@ use crate::cluster::state::{Broker as Node, Topic};
 use crate::kafka::wire::ErrorCode;
 use crate::partition::{Partition, PartitionError};
 use chronik_core::consensus::Role;
-use chronik_core::{GroupId, NodeId};
+use chronik_core::{GroupId, LogError, NodeId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -61,7 +61,9 @@ impl Broker {
     /// server's own fault is logged.
     #[must_use]
     pub fn failure(&self, partition: &Partition, error: &PartitionError) -> (ErrorCode, LeaderHint) {
-        if matches!(error, PartitionError::Storage(_) | PartitionError::Unreadable(_)) {
+        // A full disk is told once, by the store: a line for each refused request would take what space is left.
+        let full = matches!(error, PartitionError::Storage(LogError::Full));
+        if !full && matches!(error, PartitionError::Storage(_) | PartitionError::Unreadable(_)) {
             log::error!(
                 "event=partition_failed partition={} error=\"{error}\"",
                 partition.name()

@@ -1,0 +1,170 @@
+"""A full disk: writes are refused with an error, everything else goes on, and writes return with the space."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from harness import errors
+from harness.admin import create_topic
+from harness.batch import simple
+from harness.log_client import LogClient
+from harness.operator import admin_port, cluster, get_json, metrics, value
+from harness.paths import CONTROL
+
+pytestmark = pytest.mark.skipif(CONTROL, reason="about our own store")
+
+MIB = 1 << 20
+LIMIT_S = 60
+# Copies from the journal take a fraction of this.
+CALM_S = 2
+DISK_MIB = 96
+CONFIG = """
+[topics]
+retention_check_interval_ms = 100
+[storage]
+journal_file_bytes = "8MiB"
+max_journal_files = 2
+recycled_bytes = 0
+min_free_bytes = "8MiB"
+"""
+
+
+@pytest.fixture
+def node(own_broker):
+    """A broker on a file system of its own, in memory. Mounting needs root, which the tests have."""
+    own_broker.discard()
+    own_broker.data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", own_broker.data], check=True)
+    try:
+        path = own_broker.directory / "node.toml"
+        path.write_text(CONFIG)
+        own_broker.extra_args = ["--config", str(path), "--admin-port", "0"]
+        # The store gets a directory of its own, so that there is room for something else beside it.
+        own_broker.ballast = own_broker.data / "ballast"
+        own_broker.data = own_broker.data / "store"
+        own_broker.start()
+        yield own_broker
+    finally:
+        own_broker.kill()
+        own_broker.data = own_broker.directory / "data"
+        subprocess.run(["umount", own_broker.data], check=True)
+
+
+def free_mib(node):
+    stat = os.statvfs(node.data)
+    return stat.f_bavail * stat.f_frsize / MIB
+
+
+def fill(log, topic, first=0):
+    """Produces until the disk is full; returns how many records were acknowledged.
+
+    What was refused may fit a moment later, when what waits in the journal has been copied: the disk is full once
+    nothing more was taken for a while.
+    """
+    number, refused_since = first, None
+    while True:
+        assert number < 10 * DISK_MIB, "the disk does not fill"
+        answer = log.produce(topic, simple([b"%08d" % number + b"x" * 200_000]))
+        code = answer["ErrorCode"]
+        if not code:
+            number, refused_since = number + 1, None
+            continue
+        assert code == errors.KAFKA_STORAGE_ERROR, answer
+        refused_since = refused_since or time.monotonic()
+        if time.monotonic() - refused_since > CALM_S:
+            return number
+        time.sleep(0.02)
+
+
+def check_full(node, log, topic, acked):
+    """What a full disk means: refusal with an error that is no lie, reads, health that says so."""
+    port = admin_port(node)
+    for partition in range(2):
+        assert log.produce(topic, simple([b"y" * 200_000]), partition)["ErrorCode"] == errors.KAFKA_STORAGE_ERROR
+    assert [r[3][:8] for r in log.records(topic)] == [b"%08d" % i for i in range(acked)]
+    status, report = get_json(port, "/healthz")
+    assert status == 503 and any("disk is full" in reason for reason in report["reasons"]), report
+    assert get_json(port, "/readyz")[0] == get_json(port, "/livez")[0] == 200
+    samples, _ = metrics(port)
+    assert value(samples, "chronik_store_working") == 0
+    assert cluster("health", port=port)[0] == 1
+    assert free_mib(node) > 1, "the reserve was used up"
+    assert len(re.findall("partition_failed", node.new_log())) == 0, "a log line for each refused request"
+
+
+def write_again(log, topic, limit_s=LIMIT_S):
+    limit = time.monotonic() + limit_s
+    while True:
+        answer = log.produce(topic, simple([b"again"]))
+        if answer["ErrorCode"] == 0:
+            return answer["BaseOffset"]
+        assert answer["ErrorCode"] == errors.KAFKA_STORAGE_ERROR and time.monotonic() < limit, answer
+        time.sleep(0.05)
+
+
+def test_writes_return_when_somebody_else_frees_space(node, topic):
+    node.ballast.write_bytes(b"\0" * (32 * MIB))
+    create_topic(node, topic, 2)
+    with LogClient(node.port) as log:
+        acked = fill(log, topic)
+        assert acked > 100
+        check_full(node, log, topic, acked)
+        node.ballast.unlink()
+        assert write_again(log, topic) == acked
+        assert get_json(admin_port(node), "/healthz")[0] == 200
+        assert len(log.records(topic)) == acked + 1
+
+
+def test_a_full_disk_survives_a_kill(node, topic):
+    node.ballast.write_bytes(b"\0" * (32 * MIB))
+    create_topic(node, topic, 2)
+    with LogClient(node.port) as log:
+        acked = fill(log, topic)
+    node.restart()
+    with LogClient(node.port) as log:
+        # The start may have freed something.
+        acked = fill(log, topic, acked)
+        check_full(node, log, topic, acked)
+        node.ballast.unlink()
+        assert write_again(log, topic) == acked
+
+
+def test_deleting_records_makes_room_for_new_ones(node, topic):
+    create_topic(node, topic, 2, configs={"segment.bytes": 2 * MIB})
+    with LogClient(node.port) as log:
+        acked = fill(log, topic)
+        check_full(node, log, topic, acked)
+        answer = log.call("DeleteRecords", 2, TimeoutMs=20000, Topics=[{
+            "Name": topic, "Partitions": [{"PartitionIndex": 0, "Offset": acked - 5}]}])
+        assert answer["Topics"][0]["Partitions"][0]["ErrorCode"] == 0, answer
+        assert write_again(log, topic) >= acked
+        assert get_json(admin_port(node), "/healthz")[0] == 200
+        limit = time.monotonic() + LIMIT_S
+        while free_mib(node) < 30:
+            assert time.monotonic() < limit, "the deleted records keep their space"
+            time.sleep(0.05)
+
+
+def test_retention_makes_room_for_new_records(node, topic):
+    create_topic(node, topic, 2, configs={"segment.bytes": 2 * MIB})
+    with LogClient(node.port) as log:
+        acked = fill(log, topic)
+        check_full(node, log, topic, acked)
+        answer = log.call("IncrementalAlterConfigs", 1, ValidateOnly=False, Resources=[{
+            "ResourceType": 2, "ResourceName": topic,
+            "Configs": [{"Name": "retention.bytes", "ConfigOperation": 0, "Value": str(4 * MIB)}]}])
+        assert answer["Responses"][0]["ErrorCode"] == 0, answer
+        assert write_again(log, topic) >= acked
+
+
+def test_deleting_a_topic_makes_room_for_the_others(node, topic):
+    create_topic(node, topic, 2)
+    create_topic(node, topic + "-other", 1)
+    with LogClient(node.port) as log:
+        acked = fill(log, topic)
+        check_full(node, log, topic, acked)
+        answer = log.call("DeleteTopics", 5, TimeoutMs=20000, TopicNames=[topic])
+        assert answer["Responses"][0]["ErrorCode"] == 0, answer
+        assert write_again(log, topic + "-other") == 0
