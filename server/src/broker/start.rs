@@ -1,7 +1,7 @@
 //! How a broker starts and stops: the order of its parts.
 
 use super::cluster_view::ClusterView;
-use super::entry::{Entry, Way, metadata_founding, own_cluster};
+use super::entry::{Entry, metadata_founding, own_cluster};
 use super::hosting::{Directory, Hosting};
 use super::others::{Others, Peers};
 use super::partitions::{METADATA_GROUP, PartitionTable};
@@ -127,7 +127,11 @@ impl Core {
         let consensus = compose::consensus(&config, &env, link).map_err(StartError::Inconsistent)?;
         lifecycle.starting("opening the metadata, which waits for a leader of the metadata group");
         let record = file.record().await;
-        let controller = open_metadata(&record, &env, (&store, &consensus), way.as_ref()).await?;
+        let forward: Arc<dyn Forward> = match &way {
+            Some(way) => Arc::new(way.client.clone()),
+            None => Arc::new(Nobody),
+        };
+        let controller = open_metadata(&record, &env, (&store, &consensus), forward).await?;
         let peer = way.as_ref().and_then(|way| config.peer_endpoint(way.local));
         let peer = peer.map(|endpoint| endpoint.to_string());
         let others = Others {
@@ -216,7 +220,7 @@ async fn open_metadata(
     record: &NodeRecord,
     env: &Env,
     (store, consensus): (&Arc<dyn LogStore>, &Arc<dyn Consensus>),
-    way: Option<&Way>,
+    forward: Arc<dyn Forward>,
 ) -> Result<Arc<Controller>, StartError> {
     let policy = SegmentPolicy {
         segment_bytes: METADATA_SEGMENT_BYTES,
@@ -237,10 +241,6 @@ async fn open_metadata(
         .open_group(spec)
         .await
         .map_err(|error| StartError::Metadata(OpenError::Consensus(error)))?;
-    let forward: Arc<dyn Forward> = match way {
-        Some(way) => Arc::new(way.client.clone()),
-        None => Arc::new(Nobody),
-    };
     Controller::start(group, reader, env.clone(), forward).map_err(StartError::Metadata)
 }
 
@@ -365,3 +365,6 @@ impl Running {
         self.store.close()
     }
 }
+
+#[cfg(test)]
+mod tests;

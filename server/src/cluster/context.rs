@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// The shortest time that a request is given, whatever it asks for: a client that says 0 wants an answer too.
 const MIN_TIMEOUT_MS: i32 = 1_000;
+/// How long the creation of a topic waits for its leaders.
+const ELECTION_LIMIT: Duration = Duration::from_secs(3);
+const ELECTION_LOOK: Duration = Duration::from_millis(5);
 /// How long a topic that is created on first use may take.
 const AUTO_CREATE_TIMEOUT_MS: i32 = 5_000;
 
@@ -124,7 +127,21 @@ impl ControlContext {
             topic.partitions.len()
         );
         self.wait_open(&topic).await?;
+        self.wait_led(&topic).await;
         Ok(topic)
+    }
+
+    /// Waits until every partition of a new topic has a leader, within reason: a client that does not find one asks
+    /// again.
+    async fn wait_led(&self, topic: &Topic) {
+        let begin = self.env.clock.now();
+        let led = |group| {
+            let view = self.leaders.partition(group);
+            view.is_some_and(|view| view.leader.is_some())
+        };
+        while !topic.groups().all(led) && self.env.clock.now().saturating_sub(begin) < ELECTION_LIMIT {
+            self.env.clock.sleep(ELECTION_LOOK).await;
+        }
     }
 
     /// Waits until the partitions of a topic take requests here.
@@ -190,6 +207,7 @@ impl ControlContext {
             &image.state,
             usize::try_from(partitions).unwrap_or(1),
             factor,
+            &|node| self.leaders.is_live(node),
             &*self.env.rng,
         )
         .map_err(|brokers| KafkaError::replication_factor(factor, brokers))?;

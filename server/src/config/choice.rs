@@ -61,7 +61,7 @@ choice! {
     TransportBackend {
         /// Not at all.
         None = "none",
-        /// Cap'n Proto RPC over TCP.
+        /// Cap'n Proto RPC over TCP, with TLS where a certificate is given.
         Capnp = "capnp",
     }
 }

@@ -10,7 +10,7 @@ use chronik_core::fs::FileSystem;
 use chronik_core::transport::{InboundStream, Peer, Transport, TransportFactory};
 use chronik_core::{Consensus, Env, LogError, LogStore};
 use chronik_storage_mmap::{DiskThreads, MmapStore, RealFs, StoreOptions};
-use chronik_transport_capnp::{CapnpFactory, CapnpOptions};
+use chronik_transport_capnp::{CapnpFactory, CapnpOptions, Tls, TlsOptions};
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
@@ -62,7 +62,10 @@ pub fn file_system() -> Arc<dyn FileSystem> {
 pub fn door(config: &Config, env: &Env) -> Option<Door> {
     let factory: Arc<dyn TransportFactory> = match config.transport.backend {
         TransportBackend::None => return None,
-        TransportBackend::Capnp => Arc::new(CapnpFactory::new(CapnpOptions::default(), Arc::clone(&env.rng))),
+        TransportBackend::Capnp => {
+            let options = CapnpOptions { tls: tls(config) };
+            Arc::new(CapnpFactory::new(options, Arc::clone(&env.rng)))
+        }
     };
     let peer = |peer: &super::PeerAddress| Peer {
         node: chronik_core::NodeId(peer.node),
@@ -81,6 +84,19 @@ pub fn door(config: &Config, env: &Env) -> Option<Door> {
         voters: config.cluster.metadata_voters,
         env: env.clone(),
     })
+}
+
+fn tls(config: &Config) -> Tls {
+    let transport = &config.transport;
+    match (&transport.tls_ca, &transport.tls_cert, &transport.tls_key) {
+        (Some(ca), Some(cert), Some(key)) => Tls::Mutual(TlsOptions {
+            ca: ca.clone(),
+            cert: cert.clone(),
+            key: key.clone(),
+        }),
+        // The configuration admits all three or none.
+        _ => Tls::Plain,
+    }
 }
 
 /// What an engine of several nodes talks through.

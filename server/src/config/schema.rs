@@ -206,7 +206,7 @@ section! {
 section! {
     /// How nodes talk to each other.
     TransportConfig as transport {
-        /// none: the node is alone. capnp: Cap'n Proto RPC over TCP.
+        /// none: the node is alone. capnp: Cap'n Proto RPC over TCP, with TLS where a certificate is given.
         backend: TransportBackend = TransportBackend::None, Rule::Choice(TransportBackend::NAMES);
         /// The largest message between nodes.
         max_message_bytes: u64 = 64 << 20, Rule::bytes(4 * MIB, 256 * MIB);
@@ -214,6 +214,14 @@ section! {
         max_queued_bytes: u64 = 64 << 20, Rule::bytes(MIB, TIB);
         /// A peer that is silent for this long counts as gone.
         keepalive_ms: u64 = 2_000, Rule::millis(100, HOUR);
+        /// The certificates of the cluster's authority, as PEM. Set together with tls_cert and tls_key; nodes then talk
+        /// over TLS and admit only peers with a certificate of that authority.
+        tls_ca: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/etc/chronik/ca.crt" };
+        /// The certificate of this node, with those between it and the authority, as PEM. It names the host or the
+        /// address under which the peers reach this node.
+        tls_cert: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/etc/chronik/node.crt" };
+        /// The private key of the certificate, as PEM.
+        tls_key: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/etc/chronik/node.key" };
     }
 }
 

@@ -203,6 +203,7 @@ fn values_that_contradict_each_other_are_refused_where_they_were_set() {
         ("[admin]\nbind = \"0.0.0.0\"\n", 2),
         ("[consensus]\nbackend = \"raft-rs\"\n", 2),
         ("[cluster]\npeers = [\"2@h:1\"]\n", 2),
+        ("[transport]\ntls_key = \"k\"\n", 2),
     ] {
         let problems = refused(text);
         assert_eq!(problems.len(), 1, "{text}{problems:#?}");

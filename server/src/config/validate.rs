@@ -153,7 +153,14 @@ fn nodes(config: &Config) -> Vec<Option<Conflict>> {
     } = config;
     let raft = consensus.backend == ConsensusBackend::RaftRs;
     let alone = transport.backend == TransportBackend::None;
+    let tls = [&transport.tls_ca, &transport.tls_cert, &transport.tls_key];
+    let given = tls.iter().filter(|path| path.is_some()).count();
     let mut found = vec![
+        (given != 0 && given != tls.len()).then(|| Conflict {
+            keys: ["transport.tls_cert", "transport.tls_key"],
+            message: "TLS needs a certificate, its key and the authority".to_owned(),
+            help: "give tls_ca, tls_cert and tls_key, or none of them",
+        }),
         (raft && alone).then(|| Conflict {
             keys: ["consensus.backend", "transport.backend"],
             message: "Raft needs a way to other nodes, and transport.backend is \"none\"".to_owned(),

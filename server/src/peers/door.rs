@@ -90,7 +90,7 @@ impl Door {
         };
         let bound = self.factory.bind(options).await.map_err(|error| {
             DoorError::Bind(format!(
-                "cannot listen on {listen} for other nodes: {error}; choose another cluster.listen (--raft-addr)"
+                "cannot listen on {listen} for other nodes (cluster.listen, --raft-addr): {error}"
             ))
         })?;
         bound.transport.set_peers(self.peers.clone());

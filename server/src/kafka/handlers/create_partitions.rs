@@ -110,8 +110,14 @@ fn plan(
     match &request.assignments {
         // An empty list is what clients send that leave the choice to the broker.
         Some(assignments) if !assignments.is_empty() => assigned(state, additional, factor, assignments),
-        _ => placement::place(state, additional, factor, &*context.env.rng)
-            .map_err(|brokers| KafkaError::replication_factor(factor, brokers)),
+        _ => placement::place(
+            state,
+            additional,
+            factor,
+            &|node| context.leaders.is_live(node),
+            &*context.env.rng,
+        )
+        .map_err(|brokers| KafkaError::replication_factor(factor, brokers)),
     }
 }
 

@@ -180,8 +180,14 @@ fn place(
         usize::try_from(partitions).unwrap_or(1),
     );
     check_limit(context, partitions)?;
-    placement::place(state, partitions, factor, &*context.env.rng)
-        .map_err(|brokers| KafkaError::replication_factor(factor, brokers))
+    placement::place(
+        state,
+        partitions,
+        factor,
+        &|node| context.leaders.is_live(node),
+        &*context.env.rng,
+    )
+    .map_err(|brokers| KafkaError::replication_factor(factor, brokers))
 }
 
 /// Refuses what no node could hold, before anything is allocated for it.
