@@ -4,7 +4,7 @@ import os
 
 import pytest
 from chaos.history import OK
-from chaos.run import run
+from chaos.trial import run
 from conftest import directory_for
 from harness.cluster import Cluster
 from harness.paths import CONTROL

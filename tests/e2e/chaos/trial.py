@@ -1,6 +1,6 @@
 """One chaos run: load, faults, heal, read every replica, judge.
 
-    python -m chaos.run --minutes 60 --seed 7     a long run by hand; prints the counts and the anomalies
+    python -m chaos.trial --minutes 60 --seed 7     a long run by hand; prints the counts and the anomalies
 """
 
 import argparse
