@@ -3,7 +3,8 @@
 use super::counters::count;
 use super::group::{Context, Group, Opening};
 use super::inbox::{Input, Instance};
-use super::wire::read_batch;
+use super::liveness::Liveness;
+use super::wire::{Ping, read_batch};
 use chronik_core::consensus::ConsensusError;
 use chronik_core::transport::{Inbound, Lane, PeerState};
 use chronik_core::{BoxFuture, GroupId, LogError, NodeId, Transport};
@@ -17,6 +18,9 @@ pub(super) struct Engine {
     context: Context,
     transport: Arc<dyn Transport>,
     groups: BTreeMap<GroupId, Group>,
+    liveness: Liveness,
+    /// Groups that want to be woken apart from ticks, and when.
+    alarms: BTreeMap<GroupId, Duration>,
     /// Groups with something to do in this round.
     dirty: BTreeSet<GroupId>,
     next_tick: Duration,
@@ -26,12 +30,14 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(context: Context, transport: Arc<dyn Transport>) -> Self {
+    pub(super) fn new(context: Context, transport: Arc<dyn Transport>, liveness: Liveness) -> Self {
         let next_tick = context.now + context.options.tick;
         Self {
             context,
             transport,
             groups: BTreeMap::new(),
+            liveness,
+            alarms: BTreeMap::new(),
             dirty: BTreeSet::new(),
             next_tick,
             sleeping: None,
@@ -55,7 +61,7 @@ impl Engine {
 
     /// Waits for an input, the next tick, or a group's alarm.
     async fn wait(&mut self) {
-        let alarm = self.groups.values().filter_map(Group::alarm).min();
+        let alarm = self.alarms.values().copied().min();
         let until = alarm.map_or(self.next_tick, |alarm| alarm.min(self.next_tick));
         let clock = &self.context.env.clock;
         let mut sleep = match self.sleeping.take() {
@@ -90,6 +96,10 @@ impl Engine {
         // What is lost on sending changes groups again; those wait for the next round.
         for id in std::mem::take(&mut self.dirty) {
             self.with_group(id, |group, context| group.work(context));
+            match self.groups.get(&id).and_then(Group::alarm) {
+                Some(at) => self.alarms.insert(id, at),
+                None => self.alarms.remove(&id),
+            };
         }
         self.context.outbox.flush();
         for lost in self.context.outbox.take_lost() {
@@ -115,20 +125,68 @@ impl Engine {
 
     fn tick(&mut self) {
         let now = self.context.now;
-        let ticked = now >= self.next_tick;
-        if ticked {
+        if now >= self.next_tick {
             // Ticks that were missed while the process stood still are not made up for.
             self.next_tick = now + self.context.options.tick;
-        }
-        for (id, group) in &mut self.groups {
-            if ticked {
+            self.tick_liveness();
+            for (id, group) in self.groups.iter_mut().filter(|(_, group)| !group.is_asleep()) {
                 group.tick(&self.context);
+                self.dirty.insert(*id);
             }
-            let rings = group.alarm().is_some_and(|at| at <= now);
-            if rings {
-                group.ring(&self.context);
+        }
+        let due: Vec<GroupId> = self
+            .alarms
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.alarms.remove(&id);
+            self.dirty.insert(id);
+            self.with_group(id, |group, context| {
+                group.ring(context);
+                Ok(())
+            });
+        }
+    }
+
+    /// Tells the peers that this node lives, and doubts those that are silent.
+    fn tick_liveness(&mut self) {
+        let now = self.context.now;
+        if self.liveness.tick(now) {
+            for (id, group) in &mut self.groups {
+                group.wake(&self.context);
+                self.dirty.insert(*id);
             }
-            if ticked || rings {
+        }
+        for node in self.liveness.take_silent(now) {
+            let sleepers = self.groups.iter_mut().filter(|(_, group)| group.is_asleep());
+            for (id, group) in sleepers.filter(|(_, group)| group.relies_on(node)) {
+                group.lost_connection(&self.context, node);
+                self.dirty.insert(*id);
+            }
+        }
+        if let Some(ping) = self.liveness.ping(now) {
+            let peers = self.context.outbox.connected();
+            for node in peers
+                .into_iter()
+                .filter(|node| *node != self.context.options.node)
+            {
+                self.context.outbox.put_ping(node, ping);
+            }
+        }
+    }
+
+    fn ping(&mut self, from: NodeId, ping: Ping) {
+        let (answer, changed) = self.liveness.heard(from, ping, self.context.now);
+        if let Some(answer) = answer {
+            self.context.outbox.put_ping(from, answer);
+        }
+        if changed {
+            // It may have lost what it led while it stood still.
+            let sleepers = self.groups.iter_mut().filter(|(_, group)| group.is_asleep());
+            for (id, group) in sleepers.filter(|(_, group)| group.relies_on(from)) {
+                group.wake(&self.context);
                 self.dirty.insert(*id);
             }
         }
@@ -204,7 +262,7 @@ impl Engine {
     fn request(&mut self, input: Input) {
         match input {
             Input::ReadBarrier { to, answer } => self.with_instance(to, |group, context| {
-                group.read_barrier(context.now + context.options.answer_timeout, answer);
+                group.read_barrier(context, answer);
                 Ok(())
             }),
             Input::Change { to, change, answer } => self.with_instance(to, |group, context| {
@@ -266,6 +324,9 @@ impl Engine {
         count(&counters.bytes_in, inbound.message.len() as u64);
         count(&counters.messages_in, batch.messages.len() as u64);
         count(&counters.dropped_malformed, batch.malformed);
+        for ping in batch.pings {
+            self.ping(inbound.from, ping);
+        }
         for envelope in batch.messages {
             let id = envelope.group;
             if self.groups.contains_key(&id) {
@@ -288,6 +349,7 @@ impl Engine {
                 continue;
             }
             log::info!("event=peer_lost peer={node} session={}", was.session);
+            self.liveness.forget(*node);
             for (id, group) in &mut self.groups {
                 group.lost_connection(&self.context, *node);
                 self.dirty.insert(*id);

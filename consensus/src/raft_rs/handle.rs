@@ -96,7 +96,9 @@ impl ConsensusGroup for RaftGroup {
             replica: self.shown.replica,
             progress: self.shown.progress.get(),
             membership: self.shown.membership(),
-            matched: self.shown.matched(self.shared.env.clock.now()),
+            matched: self
+                .shown
+                .matched(self.shared.env.clock.now(), &self.shared.heard),
         }
     }
 

@@ -16,6 +16,7 @@ mod group;
 mod handle;
 mod inbox;
 mod limits;
+mod liveness;
 mod options;
 mod outbox;
 mod shown;
@@ -35,6 +36,7 @@ use group::{Context, prepare};
 use handle::RaftGroup;
 use inbox::{Answer, Inbox, Input, Instance};
 use limits::{Flight, Limits};
+use liveness::{Heard, Liveness};
 use outbox::Outbox;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +49,7 @@ struct Shared {
     inbox: Inbox,
     counters: Arc<RaftCounters>,
     flight: Arc<Flight>,
+    heard: Arc<Heard>,
     instances: AtomicU64,
     /// How many of the engine's tasks still run.
     running: Watch<u32>,
@@ -87,6 +90,7 @@ impl RaftRsEngine {
             inbox: inbox.clone(),
             counters: Arc::clone(&counters),
             flight: Arc::default(),
+            heard: Arc::default(),
             instances: AtomicU64::new(0),
             running: Watch::new(3),
         });
@@ -99,7 +103,9 @@ impl RaftRsEngine {
             counters,
             outbox,
         };
-        let engine = Engine::new(context, Arc::clone(&transport));
+        let heard = Arc::clone(&shared.heard);
+        let liveness = Liveness::new(&context.options, &*context.env.rng, heard, context.now);
+        let engine = Engine::new(context, Arc::clone(&transport), liveness);
         shared.spawn("consensus", Box::pin(engine.run()));
         shared.spawn("consensus-inbound", Box::pin(pump(inbox.clone(), inbound)));
         shared.spawn("consensus-peers", Box::pin(follow_peers(inbox, transport)));

@@ -14,6 +14,9 @@ pub struct RaftOptions {
     pub heartbeat_ticks: u32,
     /// A follower that heard nothing for this many ticks, and up to twice as many by chance, asks for votes.
     pub election_ticks: u32,
+    /// A group without a proposal for this many ticks sleeps: it sends and counts nothing until something happens,
+    /// while its nodes hear each other. 0 keeps groups awake.
+    pub hibernate_ticks: u32,
     /// How long at most a follower waits, by chance, before it asks for votes when the connection to its leader is
     /// lost.
     pub fast_election_jitter: Duration,
@@ -54,6 +57,7 @@ impl RaftOptions {
             tick: Duration::from_millis(100),
             heartbeat_ticks: 2,
             election_ticks: 10,
+            hibernate_ticks: 30,
             fast_election_jitter: Duration::from_millis(60),
             group_inflight_bytes: 32 << 20,
             group_inflight_proposals: 65_536,

@@ -2,7 +2,7 @@
 
 use super::counters::{RaftCounters, count};
 use super::inbox::Instance;
-use super::wire::{BATCH_HEAD, Envelope, VERSION, lane_of, put_message};
+use super::wire::{BATCH_HEAD, Envelope, Ping, VERSION, lane_of, put_message, put_ping};
 use bytes::Bytes;
 use chronik_core::transport::{Channel, Lane, PeerState, SendError};
 use chronik_core::{NodeId, ReplicaId, Transport};
@@ -112,6 +112,16 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes a ping for a node that is connected.
+    pub(super) fn put_ping(&mut self, node: NodeId, ping: Ping) {
+        let batch = self.batches.entry((node, Lane::Control)).or_default();
+        if batch.bytes.is_empty() {
+            batch.bytes.extend([Channel::Consensus as u8, VERSION]);
+        }
+        put_ping(&mut batch.bytes, ping);
+        batch.messages += 1;
+    }
+
     /// Sends what was gathered. What is lost is in [`Outbox::take_lost`] afterwards.
     pub(super) fn flush(&mut self) {
         for (lane, batch) in std::mem::take(&mut self.batches) {
@@ -209,6 +219,12 @@ impl Outbox {
 
     pub(super) fn peers(&self) -> &BTreeMap<NodeId, PeerState> {
         &self.peers
+    }
+
+    /// The nodes with a session.
+    pub(super) fn connected(&self) -> Vec<NodeId> {
+        let connected = self.peers.iter().filter(|(_, peer)| peer.connected);
+        connected.map(|(node, _)| *node).collect()
     }
 
     pub(super) fn take_lost(&mut self) -> Vec<Lost> {

@@ -1,5 +1,6 @@
 //! What a group shows to those who do not own it.
 
+use super::liveness::Heard;
 use chronik_core::consensus::{Matched, Member, Membership, Progress, Role};
 use chronik_core::{GroupId, LogIndex, ReplicaId, Watch};
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ pub(super) struct Answered {
 struct Details {
     membership: Membership,
     answered: Vec<Answered>,
+    /// The group sleeps: whose node is heard has all that there is.
+    asleep: bool,
 }
 
 /// Written by the engine, read by anybody.
@@ -58,12 +61,32 @@ impl Shown {
         details.answered.extend(answered);
     }
 
-    pub(super) fn matched(&self, now: Duration) -> BTreeMap<ReplicaId, Matched> {
+    pub(super) fn set_asleep(&self, asleep: bool) {
+        self.lock().asleep = asleep;
+    }
+
+    pub(super) fn matched(&self, now: Duration, heard: &Heard) -> BTreeMap<ReplicaId, Matched> {
         let details = self.lock();
+        let members = || {
+            details
+                .membership
+                .voters
+                .iter()
+                .chain(&details.membership.learners)
+        };
+        let node_of = |replica: ReplicaId| members().find(|member| member.replica == replica);
         let known = details.answered.iter().map(|answered| {
+            let mut sent_at = answered.sent_at;
+            if details.asleep {
+                let by_node = node_of(answered.replica).and_then(|member| heard.answered(member.node));
+                sent_at = by_node.map_or(sent_at, |by_node| by_node.max(sent_at));
+                if answered.replica == self.replica.replica {
+                    sent_at = now;
+                }
+            }
             let matched = Matched {
                 index: answered.index,
-                silent_for: now.saturating_sub(answered.sent_at),
+                silent_for: now.saturating_sub(sent_at),
             };
             (answered.replica, matched)
         });

@@ -13,8 +13,8 @@ use chronik_core::consensus::{
 use chronik_core::log_store::{LogReader, LogStore, SegmentPolicy};
 use chronik_core::transport::{BindOptions, Bound, Hello, Peer, Transport, TransportFactory};
 use chronik_core::{
-    Entry, EntryKind, GroupId, LogId, LogIndex, NodeId, Offset, Outcome, Proposal, ProposalHandle, ReplicaId,
-    Term,
+    Entry, EntryKind, GroupId, LogError, LogId, LogIndex, NodeId, Offset, Outcome, Proposal, ProposalHandle,
+    ReplicaId, Term,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -323,11 +323,18 @@ impl Cluster {
     pub(crate) fn entries(&self, node: u64, from: u64, to: u64) -> Vec<Entry> {
         let (mut out, mut from) = (Vec::new(), LogIndex(from));
         while from <= LogIndex(to) {
-            let read = self
-                .reader(node)
-                .entries(from..LogIndex(to + 1), 1 << 16)
-                .unwrap();
-            let run = self.sim.block_on(read.get()).unwrap().unwrap();
+            let read = self.reader(node).entries(from..LogIndex(to + 1), 1 << 16);
+            let run = read.and_then(|read| self.sim.block_on(read.get()).unwrap());
+            let run = match run {
+                Ok(run) => run,
+                // The log was purged, or replaced, while it was read.
+                Err(LogError::Compacted { first }) => {
+                    from = first;
+                    continue;
+                }
+                Err(LogError::Truncated) => break,
+                Err(error) => panic!("{error}"),
+            };
             let Some(last) = run.last() else { break };
             from = last.id.index.next();
             out.extend(run);

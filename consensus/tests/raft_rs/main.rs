@@ -9,3 +9,4 @@ mod groups;
 mod membership;
 mod random;
 mod replication;
+mod sleep;

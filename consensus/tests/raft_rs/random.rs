@@ -73,6 +73,7 @@ impl Run {
             options.keep_entries = 5;
             options.max_append_bytes = 400;
             options.max_inflight_appends = 4;
+            options.hibernate_ticks = 3;
         };
         let delay = LinkDelay {
             from: Duration::from_micros(50),
@@ -131,7 +132,13 @@ impl Run {
             }
             74..78 => self.pause(node),
             78..82 => self.slow_disk(node),
-            82..85 => self.transfer(node),
+            82..84 => self.transfer(node),
+            84 => {
+                // Long enough to fall asleep.
+                self.cluster.sim.advance(Duration::from_secs(4));
+                let sleeping = self.cluster.total("groups_hibernating");
+                *self.faults.entry("asleep").or_default() += sleeping;
+            }
             85..90 => self.change(node),
             90..95 => self.purge(node),
             _ => self.barrier(node),
@@ -420,12 +427,13 @@ fn random_schedules_keep_every_promise() {
     let (seeds, steps) = match std::env::var("CHRONIK_SEED") {
         Ok(seed) => (vec![seed.parse().unwrap()], 150),
         Err(_) => {
-            let count = std::env::var("CHRONIK_SEEDS").map_or(25, |count| count.parse().unwrap());
+            let count = std::env::var("CHRONIK_SEEDS").map_or(15, |count| count.parse().unwrap());
             ((1..=count).collect::<Vec<u64>>(), 150)
         }
     };
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in seeds {
+        println!("seed {seed}; set CHRONIK_SEED to repeat it alone");
         let run = run(seed, steps);
         for (fault, count) in &run.faults {
             *totals.entry(fault).or_default() += count;

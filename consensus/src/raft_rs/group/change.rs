@@ -36,6 +36,10 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_none() && self.transfer.is_none() && !self.leaving
+    }
+
     pub(super) fn expire(&mut self, now: Duration) {
         if self
             .running
@@ -71,6 +75,7 @@ impl Group {
         change: MembershipChange,
         answer: Answer<LogId>,
     ) {
+        self.wake(context);
         match self.check_change(change) {
             Err(error) => answer.give(Err(error)),
             Ok(target) if target == self.applied => {
@@ -242,6 +247,7 @@ impl Group {
     }
 
     pub(in crate::raft_rs) fn transfer(&mut self, context: &Context, to: ReplicaId, answer: Answer<()>) {
+        self.wake(context);
         if !self.is_leader() {
             answer.give(Err(self.not_leader()));
         } else if to == self.replica.replica {

@@ -22,6 +22,11 @@ pub(super) struct Election {
 }
 
 impl Election {
+    /// Whether no election is due for another reason than silence.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.at.is_none()
+    }
+
     /// A new timeout, as after every change of term or role.
     pub(super) fn draw(&mut self, context: &Context) {
         let ticks = u64::from(context.options.election_ticks);
@@ -32,6 +37,10 @@ impl Election {
 impl Group {
     /// One tick of the clock.
     pub(in crate::raft_rs) fn tick(&mut self, context: &Context) {
+        if self.is_asleep() {
+            return;
+        }
+        self.count_idle(context);
         self.raw.tick();
         self.observe(context);
         self.expire(context.now);
@@ -68,6 +77,9 @@ impl Group {
     /// The connection to a node is lost. A follower of a leader there forgets it, so that its lease keeps nobody from
     /// being elected, and asks for votes soon.
     pub(in crate::raft_rs) fn lost_connection(&mut self, context: &Context, node: NodeId) {
+        if self.relies_on(node) {
+            self.wake(context);
+        }
         if self.raw.raft.state == StateRole::Follower && self.leader_node() == Some(node) {
             self.raw.raft.leader_id = raft::INVALID_ID;
             self.observe(context);

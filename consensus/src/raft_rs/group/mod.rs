@@ -9,6 +9,7 @@ mod persist;
 mod proposals;
 mod read;
 mod receive;
+mod sleep;
 mod snapshot;
 
 pub(super) use open::{Opening, prepare};
@@ -29,6 +30,7 @@ use persist::Round;
 use proposals::Proposals;
 use raft::{RawNode, StateRole};
 use read::Barriers;
+use sleep::Sleep;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,6 +60,9 @@ pub(super) struct Group {
     /// What of role, term and leader was seen last.
     seen: (u64, StateRole, u64),
     own_term_start: Option<LogIndex>,
+    /// The commit index as others may see it: raft-rs knows of commits before the log store has their entries in
+    /// place of those that they replace.
+    shown_commit: LogIndex,
     /// Term and vote as last given to the log.
     saved: HardState,
     /// The membership that raft-rs counts by: that of the newest entry applied.
@@ -80,6 +85,7 @@ pub(super) struct Group {
     barriers: Barriers,
     changes: Changes,
     election: Election,
+    sleep: Sleep,
     /// When requests were sent whose answers came last, by replica.
     answered: BTreeMap<ReplicaId, Duration>,
     /// When a checkpoint was sent that was not answered yet.
@@ -144,6 +150,7 @@ impl Group {
         if now == self.seen {
             return;
         }
+        self.wake(context);
         let before = std::mem::replace(&mut self.seen, now);
         let (was, is) = (before.1 == StateRole::Leader, now.1 == StateRole::Leader);
         if before.0 != now.0 || before.1 != now.1 {
@@ -225,7 +232,7 @@ impl Group {
             role: self.role(),
             term: Term(self.raw.raft.term),
             leader: self.leader(),
-            commit: self.commit(),
+            commit: self.shown_commit,
             own_term_start: self.own_term_start,
         });
     }

@@ -4,6 +4,7 @@ use super::change::Changes;
 use super::election::{Election, NEVER_TICKS};
 use super::proposals::Proposals;
 use super::read::Barriers;
+use super::sleep::Sleep;
 use super::{Context, Group};
 use crate::membership::{decode_membership, why_invalid};
 use crate::raft_rs::counters::count;
@@ -260,6 +261,7 @@ impl Group {
             shown: opening.shown,
             seen,
             own_term_start: None,
+            shown_commit: opening.known.commit,
             saved: opening.saved,
             applied: opening.known.applied,
             pending: opening.known.pending,
@@ -273,6 +275,7 @@ impl Group {
             barriers: Barriers::new(context.env.rng.next_u64()),
             changes: Changes::default(),
             election: Election::default(),
+            sleep: Sleep::default(),
             answered: BTreeMap::new(),
             snapshots_sent: BTreeMap::new(),
             reading_checkpoint: false,

@@ -52,6 +52,8 @@ impl Group {
         self.send_or_hold(context, at_once, after);
         let last = self.raw.store().last();
         self.proposals.appended_to(last);
+        self.shown_commit = self.commit();
+        assert!(self.shown_commit <= last, "the log holds what is committed");
         self.apply_committed(context, &committed)?;
         self.settle_commits(context);
         self.barriers.answered(reads);
@@ -121,10 +123,7 @@ impl Group {
 
     /// The entries from `from` on conflict with the leader's: they go before the leader's are appended.
     pub(super) fn truncate(&mut self, from: LogIndex) -> Result<(), LogError> {
-        assert!(
-            from > self.shown.progress.with(|progress| progress.commit),
-            "a committed entry never changes"
-        );
+        assert!(from > self.shown_commit, "a committed entry never changes");
         log::info!(
             "event=truncated group={} replica={} from={from} last={}",
             self.to.group,

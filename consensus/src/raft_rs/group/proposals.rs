@@ -53,6 +53,10 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.placed.is_empty()
+    }
+
     /// What has a place stays open until the log has passed it.
     pub(super) fn lost_leadership(&mut self) {
         for placed in self.placed.drain(..) {
@@ -131,6 +135,7 @@ impl Group {
         sender: ProposalSender,
         permit: Permit,
     ) {
+        self.wake(context);
         self.proposals.fresh.push(Fresh {
             proposal,
             sender,

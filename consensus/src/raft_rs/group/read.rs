@@ -1,6 +1,6 @@
 //! Read barriers by raft-rs's ReadIndex: a quorum confirms that the leader still leads.
 
-use super::{Group, Pending};
+use super::{Context, Group, Pending};
 use crate::raft_rs::inbox::Answer;
 use chronik_core::LogIndex;
 use chronik_core::consensus::ConsensusError;
@@ -50,6 +50,10 @@ impl Barriers {
         self.again = !self.asked.is_empty();
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.asked.is_empty()
+    }
+
     fn wait_for_question(&self) -> bool {
         self.fresh.is_empty() && !self.again
     }
@@ -89,7 +93,9 @@ impl Barriers {
 }
 
 impl Group {
-    pub(in crate::raft_rs) fn read_barrier(&mut self, deadline: Duration, answer: Answer<LogIndex>) {
+    pub(in crate::raft_rs) fn read_barrier(&mut self, context: &Context, answer: Answer<LogIndex>) {
+        self.wake(context);
+        let deadline = context.now + context.options.answer_timeout;
         self.barriers.fresh.push(Pending { answer, deadline });
     }
 

@@ -25,6 +25,7 @@ impl Group {
         let Envelope {
             from,
             stamp_us,
+            asleep,
             mut message,
             ..
         } = envelope;
@@ -41,6 +42,15 @@ impl Group {
             count(&context.counters.dropped_malformed, 1);
             return Ok(());
         }
+        let heartbeat = matches!(
+            message.get_msg_type(),
+            MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse
+        );
+        // That replicas which are awake hear each other is nothing that happens.
+        if !asleep && (!heartbeat || self.is_asleep()) {
+            self.wake(context);
+        }
+        let (kind, term, commit) = (message.get_msg_type(), message.term, message.commit);
         self.note_answer(context, from, stamp_us, &message);
         let before = self.raw.raft.msgs.len();
         let vote = self.raw.raft.vote;
@@ -60,6 +70,13 @@ impl Group {
             }
         }
         self.observe(context);
+        match kind {
+            MessageType::MsgHeartbeat if asleep => self.told_to_sleep(context, commit, term),
+            MessageType::MsgHeartbeatResponse if asleep && term == self.raw.raft.term => {
+                self.told_of_sleeper(context, from, Duration::from_micros(stamp_us));
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -156,6 +173,7 @@ impl Group {
             to,
             from: self.replica.replica,
             stamp_us,
+            asleep: self.speaks_of_sleep(),
             message,
         };
         if let Err(lost) = context.outbox.put(node, self.to, &envelope) {

@@ -1,7 +1,7 @@
 //! Bytes to messages.
 
 use super::bytes::Reader;
-use super::{BATCH_HEAD, DERIVED, Envelope, VERSION, checkpoint_of, kind_of};
+use super::{BATCH_HEAD, DERIVED, Envelope, PING, PONG, Ping, VERSION, checkpoint_of, kind_of};
 use crate::membership::{decode_membership, why_invalid};
 use crate::raft_rs::conf::conf_state;
 use crate::raft_rs::entry::{Draft, to_raft};
@@ -24,6 +24,7 @@ const ENTRY_HEAD: usize = 8 + 1 + 8 + 4 + 8 + 4;
 #[derive(Debug, Default)]
 pub(in crate::raft_rs) struct Batch {
     pub(in crate::raft_rs) messages: Vec<Envelope>,
+    pub(in crate::raft_rs) pings: Vec<Ping>,
     /// Messages that were not what they should be; the rest of the batch after the last one that could be told
     /// apart counts as one.
     pub(in crate::raft_rs) malformed: u64,
@@ -42,18 +43,30 @@ pub(in crate::raft_rs) fn read_batch(bytes: &Bytes) -> Batch {
             batch.malformed += 1;
             return batch;
         };
-        match read_message(Reader::new(body)) {
-            Some(envelope) => batch.messages.push(envelope),
-            None => batch.malformed += 1,
+        if read_item(Reader::new(body), &mut batch).is_none() {
+            batch.malformed += 1;
         }
     }
     batch
 }
 
-fn read_message(mut from: Reader) -> Option<Envelope> {
+fn read_item(mut from: Reader, batch: &mut Batch) -> Option<()> {
+    match from.u8()? {
+        kind @ (PING | PONG) => {
+            let ping = Ping {
+                epoch: from.u64()?,
+                stamp_us: from.u64()?,
+                is_answer: kind == PONG,
+            };
+            (from.remaining() == 0).then(|| batch.pings.push(ping))
+        }
+        kind => read_message(from, kind_of(kind)?).map(|envelope| batch.messages.push(envelope)),
+    }
+}
+
+fn read_message(mut from: Reader, kind: MessageType) -> Option<Envelope> {
     let group = GroupId(from.u64()?);
     let (to, sender) = (ReplicaId(from.u64()?), ReplicaId(from.u64()?));
-    let kind = kind_of(from.u8()?)?;
     let term = from.u64()?;
     let stamp_us = from.u64()?;
     if to.0 == 0 || sender.0 == 0 || term > TERM_MAX || (term == 0) != (kind == MessageType::MsgReadIndex) {
@@ -64,17 +77,20 @@ fn read_message(mut from: Reader) -> Option<Envelope> {
     message.to = to.0;
     message.from = sender.0;
     message.term = term;
-    read_body(&mut from, &mut message)?;
+    let asleep = read_body(&mut from, &mut message)?;
     (from.remaining() == 0).then_some(Envelope {
         group,
         to,
         from: sender,
         stamp_us,
+        asleep,
         message,
     })
 }
 
-fn read_body(from: &mut Reader, message: &mut eraftpb::Message) -> Option<()> {
+/// Reads what its type carries; whether a heartbeat or its answer speaks of sleep.
+fn read_body(from: &mut Reader, message: &mut eraftpb::Message) -> Option<bool> {
+    let mut asleep = false;
     match message.get_msg_type() {
         MessageType::MsgAppend => read_append(from, message)?,
         MessageType::MsgAppendResponse => {
@@ -86,6 +102,7 @@ fn read_body(from: &mut Reader, message: &mut eraftpb::Message) -> Option<()> {
         }
         MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => {
             message.commit = index(from)?;
+            asleep = flag(from)?;
             message.context = context(from)?;
         }
         MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
@@ -110,7 +127,7 @@ fn read_body(from: &mut Reader, message: &mut eraftpb::Message) -> Option<()> {
         }
         _ => {}
     }
-    Some(())
+    Some(asleep)
 }
 
 fn index(from: &mut Reader) -> Option<u64> {

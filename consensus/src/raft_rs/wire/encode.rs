@@ -1,7 +1,7 @@
 //! Messages to bytes.
 
 use super::bytes::Put;
-use super::{DERIVED, Envelope, number};
+use super::{DERIVED, Envelope, PING, PONG, Ping, number};
 use crate::raft_rs::entry::from_raft;
 use bytes::Bytes;
 use chronik_core::Offset;
@@ -23,13 +23,13 @@ pub(in crate::raft_rs) fn put_message(out: &mut Vec<u8>, envelope: &Envelope) ->
     };
     let start = out.len();
     out.u32(0)
+        .u8(kind)
         .u64(envelope.group.0)
         .u64(envelope.to.0)
         .u64(envelope.from.0)
-        .u8(kind)
         .u64(message.term)
         .u64(envelope.stamp_us);
-    put_body(out, message);
+    put_body(out, message, envelope.asleep);
     let length = u32::try_from(out.len() - start - 4).expect("messages are bounded by the options");
     if let Some(place) = out.get_mut(start..start + 4) {
         place.copy_from_slice(&length.to_le_bytes());
@@ -37,7 +37,15 @@ pub(in crate::raft_rs) fn put_message(out: &mut Vec<u8>, envelope: &Envelope) ->
     true
 }
 
-fn put_body(out: &mut Vec<u8>, message: &eraftpb::Message) {
+/// Appends a ping behind its length.
+pub(in crate::raft_rs) fn put_ping(out: &mut Vec<u8>, ping: Ping) {
+    out.u32(1 + 8 + 8)
+        .u8(if ping.is_answer { PONG } else { PING })
+        .u64(ping.epoch)
+        .u64(ping.stamp_us);
+}
+
+fn put_body(out: &mut Vec<u8>, message: &eraftpb::Message, asleep: bool) {
     match message.get_msg_type() {
         MessageType::MsgAppend => put_append(out, message),
         MessageType::MsgAppendResponse => {
@@ -48,7 +56,9 @@ fn put_body(out: &mut Vec<u8>, message: &eraftpb::Message) {
                 .u64(message.log_term);
         }
         MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => {
-            out.u64(message.commit).prefixed(&message.context);
+            out.u64(message.commit)
+                .u8(u8::from(asleep))
+                .prefixed(&message.context);
         }
         MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
             out.u64(message.index)

@@ -15,7 +15,7 @@ use chronik_core::{GroupId, LogId, Offset, ReplicaId};
 use raft::eraftpb::{self, MessageType};
 
 pub(super) use decode::read_batch;
-pub(super) use encode::put_message;
+pub(super) use encode::{put_message, put_ping};
 
 /// The version of the messages.
 pub(super) const VERSION: u8 = 1;
@@ -33,8 +33,24 @@ pub(super) struct Envelope {
     /// The sender's monotonic clock in microseconds when a leader sent a request; a follower's answer carries it
     /// back.
     pub(super) stamp_us: u64,
+    /// On a heartbeat: the leader is about to sleep. On its answer: the follower sleeps.
+    pub(super) asleep: bool,
     pub(super) message: eraftpb::Message,
 }
+
+/// A word from node to node, for all groups that sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ping {
+    /// Changes when the sender was started anew or had stood still.
+    pub(super) epoch: u64,
+    /// The asking node's monotonic clock in microseconds; an answer carries it back.
+    pub(super) stamp_us: u64,
+    pub(super) is_answer: bool,
+}
+
+/// The types of a ping and of its answer.
+const PING: u8 = 13;
+const PONG: u8 = 14;
 
 /// The number of a type of message, or `None` for one that never leaves a node.
 fn number(kind: MessageType) -> Option<u8> {

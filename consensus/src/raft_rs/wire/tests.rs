@@ -119,6 +119,7 @@ fn batch() -> Vec<u8> {
             to: ReplicaId(7),
             from: ReplicaId(9),
             stamp_us: 123,
+            asleep: matches!(message.get_msg_type(), MessageType::MsgHeartbeat),
             message,
         };
         assert!(put_message(&mut bytes, &envelope));
@@ -136,10 +137,27 @@ fn a_message_of_every_type_survives_its_bytes() {
         .map(|envelope| {
             assert_eq!((envelope.group, envelope.stamp_us), (GroupId(3), 123));
             assert_eq!((envelope.to, envelope.from), (ReplicaId(7), ReplicaId(9)));
+            let heartbeat = envelope.message.get_msg_type() == MessageType::MsgHeartbeat;
+            assert_eq!(envelope.asleep, heartbeat);
             envelope.message
         })
         .collect();
     assert_eq!(messages, samples());
+}
+
+#[test]
+fn a_ping_and_its_answer_survive_their_bytes() {
+    for is_answer in [false, true] {
+        let ping = Ping {
+            epoch: u64::MAX,
+            stamp_us: 7,
+            is_answer,
+        };
+        let mut bytes = vec![Channel::Consensus as u8, VERSION];
+        put_ping(&mut bytes, ping);
+        let read = read_batch(&bytes.into());
+        assert_eq!((read.pings, read.malformed), (vec![ping], 0));
+    }
 }
 
 #[test]
@@ -150,6 +168,7 @@ fn a_local_message_never_leaves_a_node() {
         to: ReplicaId(7),
         from: ReplicaId(9),
         stamp_us: 0,
+        asleep: false,
         message: message(MessageType::MsgHup),
     };
     assert!(!put_message(&mut bytes, &envelope) && bytes.is_empty());
