@@ -102,7 +102,10 @@ pub struct Progress {
     pub term: Term,
     /// The leader of that term, where known.
     pub leader: Option<ReplicaId>,
-    /// The last entry known to be committed.
+    /// The last entry known to be committed. The log has it and all before it, or starts after them: a replica
+    /// that needed purged entries is brought up by a checkpoint. Its log then begins behind what its state machine
+    /// has applied, a read there is [`LogError::Compacted`], and the state machine goes on from
+    /// [`LogReader::checkpoint`](crate::LogReader::checkpoint) at this index (CS-SNP-02).
     pub commit: LogIndex,
     /// Set on a leader: the first entry of its own term. It serves once that entry is applied.
     pub own_term_start: Option<LogIndex>,
@@ -149,9 +152,10 @@ pub enum MembershipChange {
 /// Upkeep of a group's log, asked for by the state machine.
 #[derive(Clone, Debug)]
 pub enum Maintenance {
-    /// Move the start of the log. The engine keeps what a replica still needs.
+    /// Move the start of the log. The engine keeps what a replica still needs; one that replicates moves the first
+    /// index to a stored checkpoint at most.
     Purge(Purge),
-    /// Store the state machine's state.
+    /// Store the state machine's state as of an entry that is committed. The engine adds its own part.
     Checkpoint(Checkpoint),
     /// Set how segments are cut; end the active one where `now` is set.
     Roll {
