@@ -75,6 +75,7 @@ impl LeaderView for ClusterView {
         let mut view = join(self.node, hosted, self.peers.leads(group))?;
         // A leader that cannot be reached from here is none that a client should be sent to.
         view.leader = view.leader.filter(|leader| self.is_live(*leader));
+        view.in_sync.retain(|node| self.is_live(*node));
         Some(view)
     }
 

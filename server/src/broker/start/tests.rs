@@ -15,7 +15,7 @@ use chronik_consensus::RaftRsEngine;
 use chronik_consensus::raft_rs::RaftOptions;
 use chronik_core::consensus::Role;
 use chronik_core::fs::FileSystem;
-use chronik_core::transport::Peer;
+use chronik_core::transport::{Peer, TransportFactory};
 use chronik_core::{GroupId, NodeId};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -192,16 +192,11 @@ impl World {
     }
 }
 
-/// A node's way into the cluster, as the process goes it, with what a simulation has in place of sockets and files.
-async fn run(
-    config: Arc<Config>,
-    factory: Arc<dyn chronik_core::transport::TransportFactory>,
-    disk: SimDisk,
-    env: Env,
-) -> Result<Up, String> {
+/// The door of a node that lists nodes 1 to 3.
+fn door(factory: Arc<dyn TransportFactory>, config: &Config, env: &Env) -> Door {
     let node = config.node_id();
     let listed = [1u64, 2, 3].into_iter().filter(|peer| *peer != node.0);
-    let door = Door {
+    Door {
         factory,
         node,
         listen: address(node.0),
@@ -218,7 +213,18 @@ async fn run(
         cluster_id: None,
         voters: 3,
         env: env.clone(),
-    };
+    }
+}
+
+/// A node's way into the cluster, as the process goes it, with what a simulation has in place of sockets and files.
+async fn run(
+    config: Arc<Config>,
+    factory: Arc<dyn TransportFactory>,
+    disk: SimDisk,
+    env: Env,
+) -> Result<Up, String> {
+    let node = config.node_id();
+    let door = door(factory, &config, &env);
     let text = |error: &dyn fmt::Display| error.to_string();
     disk.create_dir_all(Path::new("node"))
         .map_err(|error| text(&error))?;
