@@ -1,7 +1,7 @@
 //! How a node without a cluster gets into one.
 //!
 //! It asks the listed peers who they are. If one has a cluster, that is this node's cluster too. Otherwise a node that
-//! is allowed to found one (`cluster.bootstrap`) proposes itself; see [`founding`](super::founding).
+//! is allowed to found one (`cluster.bootstrap`) proposes itself; see `founding.rs`.
 
 use super::client::PeerClient;
 use super::founding::{Attempt, Founding};

@@ -69,7 +69,7 @@ impl Footer {
     /// Reads the footer of the object that `trailer` belongs to.
     ///
     /// # Errors
-    /// [`Malformed`], also where its parts contradict each other or the trailer.
+    /// `Malformed`, also where its parts contradict each other or the trailer.
     pub fn decode(bytes: &Bytes, trailer: &Trailer) -> Result<Self, Malformed> {
         if bytes.len() != trailer.footer_bytes as usize || crc32c::crc32c(bytes) != trailer.footer_crc {
             return Err(Malformed("the footer does not match its checksum"));

@@ -86,7 +86,7 @@ impl Head {
     /// Reads a head.
     ///
     /// # Errors
-    /// [`Malformed`], also where it is another partition's.
+    /// `Malformed`, also where it is another partition's.
     pub fn decode(bytes: &Bytes, partition: PartitionKey) -> Result<Self, Malformed> {
         let mut decoder = Decoder::new(unsealed(bytes)?);
         if decoder.bytes(MAGIC.len())?.as_ref() != MAGIC {

@@ -74,7 +74,7 @@ impl TierCommand {
     /// Reads what [`TierCommand::encode`] wrote.
     ///
     /// # Errors
-    /// [`Malformed`]: damaged, or of a newer version. A log with such a command cannot be applied.
+    /// `Malformed`: damaged, or of a newer version. A log with such a command cannot be applied.
     pub fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
         let mut decoder = Decoder::new(unsealed(bytes)?);
         let command = match decoder.u8()? {

@@ -284,7 +284,7 @@ impl TierState {
     /// Reads what [`TierState::encode`] wrote.
     ///
     /// # Errors
-    /// [`Malformed`], also where its parts contradict each other.
+    /// `Malformed`, also where its parts contradict each other.
     pub fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
         let mut decoder = Decoder::new(unsealed(bytes)?);
         if decoder.u8()? != VERSION {
