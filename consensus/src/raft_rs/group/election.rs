@@ -43,6 +43,9 @@ impl Group {
         self.count_idle(context);
         self.raw.tick();
         self.observe(context);
+        if !self.is_leader() && self.raw.raft.prs().get(self.replica.replica.0).is_none() {
+            self.proposals.give_up();
+        }
         self.expire(context.now);
         self.expire_snapshots(context);
         let raft = &self.raw.raft;

@@ -67,6 +67,14 @@ impl Proposals {
         (self.appended, self.durable) = (0, 0);
     }
 
+    /// This replica is no member any more, and nobody tells it what becomes of its entries.
+    pub(super) fn give_up(&mut self) {
+        for placed in std::mem::take(&mut self.orphans).into_values() {
+            let why = "this replica was removed from the group before the outcome was known";
+            placed.sender.finish(Outcome::Unknown(why.into()));
+        }
+    }
+
     pub(super) fn appended_to(&mut self, last: LogIndex) {
         for placed in self.placed.iter().skip(self.appended) {
             if placed.at.id.index > last {
