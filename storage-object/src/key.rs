@@ -52,6 +52,34 @@ impl fmt::Display for PartitionKey {
     }
 }
 
+/// As it is displayed: the topic's id and the number.
+impl FromStr for PartitionKey {
+    type Err = NotAPartition;
+
+    fn from_str(text: &str) -> Result<Self, NotAPartition> {
+        let (topic, partition) = text.split_once('/').ok_or(NotAPartition)?;
+        let parsed = Self {
+            topic_id: u128::from_str_radix(topic, 16).map_err(|_| NotAPartition)?,
+            partition: partition.parse().map_err(|_| NotAPartition)?,
+        };
+        (parsed.to_string() == text)
+            .then_some(parsed)
+            .ok_or(NotAPartition)
+    }
+}
+
+/// A text that names no partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAPartition;
+
+impl fmt::Display for NotAPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a topic id of 32 hexadecimal digits, a slash, and a number")
+    }
+}
+
+impl std::error::Error for NotAPartition {}
+
 /// What names a segment's object: two uploads of the same bytes have the same name, and nothing else has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentKey {

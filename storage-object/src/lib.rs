@@ -6,7 +6,8 @@
 //! 2. [`state`]: the partition's own log carries what is in the tier, so that every replica knows it;
 //! 3. [`manifest`]: a copy of that state in the bucket, under a fence, for recovery and for readers outside;
 //! 4. [`tiered`]: reads across the edge between the local log and the tier; [`cold`] fetches, checks and caches;
-//! 5. [`collect`]: two-phase deletion.
+//! 5. [`collect`]: two-phase deletion;
+//! 6. [`offline`]: the bucket without a cluster: lists, reads, and a scrub.
 //!
 //! [`bucket`] is the seam to stores, and the one place that repeats requests.
 //!
@@ -14,6 +15,7 @@
 //! name says its content; `bucket/s3` alone knows an asynchronous runtime.
 
 pub mod bucket;
+pub mod claim;
 mod codec;
 pub mod cold;
 pub mod collect;
@@ -22,11 +24,13 @@ pub mod format;
 pub mod key;
 pub mod manifest;
 pub mod metrics;
+pub mod offline;
 pub mod state;
 pub mod tiered;
 pub mod upload;
 
 pub use bucket::{Bucket, StoreError, StoreErrorKind};
+pub use claim::Claim;
 pub use cold::ColdReader;
 pub use collect::Collector;
 pub use error::TierError;

@@ -4,5 +4,6 @@
 mod buckets;
 mod cluster;
 mod faulty;
+mod incidents;
 mod model;
 mod real;

@@ -88,7 +88,7 @@ fn of_status(refusal: &Refusal) -> (StoreErrorKind, Option<&'static str>) {
         (_, "QuotaExceeded" | "XMinioStorageFull") | (507, _) => (StoreErrorKind::Full, None),
         (_, "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect") | (300..400, _) => (
             StoreErrorKind::Invalid,
-            Some("check tier.s3.region and tier.s3.endpoint"),
+            Some("check tier.s3_region and tier.s3_endpoint"),
         ),
         (_, "SlowDown" | "RequestTimeout" | "ServiceUnavailable" | "RequestLimitExceeded") => {
             (StoreErrorKind::Unavailable, None)

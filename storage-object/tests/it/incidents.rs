@@ -1,0 +1,238 @@
+//! What went wrong in tiers of others, each as a test that this one must pass.
+
+use crate::cluster::{Cluster, GRACE_MS, Inbox, PARTITION};
+use crate::faulty::Faults;
+use bytes::Bytes;
+use chronik_conformance::world::Seed;
+use chronik_core::Offset;
+use chronik_storage_object::bucket::{Bucket, Condition, Want};
+use chronik_storage_object::offline::{Finding, delete_orphans, list_all, partitions, scrub};
+use chronik_storage_object::{SegmentKey, TierCommand};
+use std::time::Duration;
+
+/// A cluster with a few sealed segments.
+fn filled(seed: u64, batches: usize) -> Cluster {
+    let mut cluster = Cluster::new(Seed(seed));
+    for n in 0..batches {
+        cluster.produce(3, n as i64, Bytes::from(vec![n as u8; 300]));
+    }
+    cluster.roll();
+    cluster.produce(1, 9000, Bytes::from_static(b"hot"));
+    cluster
+}
+
+fn objects(cluster: &Cluster) -> Vec<String> {
+    let folder = PARTITION.segments();
+    let all = list_all(&cluster.bucket.inner, &folder);
+    let all = cluster.sim.block_on(all).unwrap().unwrap();
+    all.iter().map(|object| object.key.to_string()).collect()
+}
+
+fn commands(inbox: &Inbox) -> Vec<TierCommand> {
+    std::mem::take(&mut *inbox.lock().unwrap())
+}
+
+#[test]
+fn a_segment_that_is_uploaded_again_replaces_itself_and_is_never_deleted_as_a_leftover() {
+    let cluster = filled(1, 12);
+    let inbox = Inbox::default();
+    // The first leader uploads, and dies before it can propose.
+    cluster.start_upload(&inbox);
+    cluster.settle();
+    commands(&inbox);
+    let first = objects(&cluster);
+    let mut cluster = cluster.crash(&mut Seed(1).prng());
+    cluster.upload_all();
+    assert!(
+        objects(&cluster).contains(&first[0]),
+        "the name is the same again"
+    );
+    cluster.propose(&TierCommand::DropLocal { below: cluster.end() });
+    cluster.sim.advance(Duration::from_millis(GRACE_MS as u64 * 2));
+    cluster.upkeep();
+    cluster.upkeep();
+    cluster.check_references();
+    cluster.check_all(1000);
+}
+
+#[test]
+fn two_leaders_that_upload_at_once_leave_one_reference_and_lose_nothing() {
+    let mut cluster = filled(2, 12);
+    let (old, new) = (Inbox::default(), Inbox::default());
+    cluster.start_upload(&old);
+    cluster.sim.step();
+    cluster.lead(cluster.term + 1);
+    cluster.start_upload(&new);
+    cluster.settle();
+    let both: Vec<_> = commands(&new).into_iter().chain(commands(&old)).collect();
+    assert_eq!(both.len(), 2);
+    both.iter().for_each(|command| cluster.propose(command));
+    assert_eq!(cluster.state.segments().len(), 1);
+    cluster.check_references();
+    cluster.check_all(1000);
+}
+
+#[test]
+fn local_data_that_goes_during_an_upload_costs_the_upload_and_nothing_else() {
+    let mut cluster = filled(3, 30);
+    let inbox = Inbox::default();
+    cluster.start_upload(&inbox);
+    cluster.sim.step();
+    // Retention is faster.
+    let past = Offset(cluster.end().0 - 1);
+    cluster.advance_log_start(past);
+    cluster.settle();
+    commands(&inbox)
+        .iter()
+        .for_each(|command| cluster.propose(command));
+    cluster.check_references();
+    cluster.check_all(1000);
+    cluster.produce(2, 1, Bytes::from(vec![7; 1000]));
+    cluster.roll();
+    cluster.upload_all();
+    assert_eq!(cluster.state.end().offset, cluster.end(), "uploads go on");
+}
+
+#[test]
+fn uploads_go_on_after_retention_took_everything_that_was_in_the_tier() {
+    let mut cluster = filled(4, 12);
+    cluster.upload_all();
+    cluster.advance_log_start(cluster.end());
+    for _ in 0..3 {
+        cluster.upkeep();
+        cluster.sim.advance(Duration::from_millis(GRACE_MS as u64 + 1));
+    }
+    cluster.upkeep();
+    assert!(objects(&cluster).is_empty(), "nothing is left in the bucket");
+    let mut cluster = cluster.crash(&mut Seed(4).prng());
+    cluster.produce(2, 1, Bytes::from(vec![7; 1000]));
+    cluster.roll();
+    cluster.upload_all();
+    assert_eq!(cluster.state.end().offset, cluster.end());
+    cluster.check_all(1000);
+}
+
+#[test]
+fn deleted_records_stay_deleted_after_a_restart() {
+    let mut cluster = filled(5, 30);
+    cluster.upload_all();
+    cluster.propose(&TierCommand::DropLocal { below: cluster.end() });
+    cluster.advance_log_start(Offset(40));
+    cluster.upkeep();
+    let cluster = cluster.crash(&mut Seed(5).prng());
+    assert_eq!(cluster.log_start, Offset(40));
+    assert!(cluster.state.offsets().start <= Offset(40));
+    assert!(
+        cluster
+            .state
+            .segments()
+            .iter()
+            .all(|segment| segment.offsets.end > Offset(40))
+    );
+    cluster.check_all(1000);
+}
+
+#[test]
+fn nothing_is_deleted_before_its_grace_is_over() {
+    let mut cluster = filled(6, 30);
+    cluster.upload_all();
+    cluster.upkeep();
+    let before = objects(&cluster);
+    cluster.advance_log_start(Offset(40));
+    cluster.upkeep();
+    cluster.sim.advance(Duration::from_millis(GRACE_MS as u64 - 1000));
+    cluster.upkeep();
+    assert_eq!(objects(&cluster), before, "readers of the old manifest have time");
+    cluster.sim.advance(Duration::from_millis(2000));
+    cluster.upkeep();
+    assert!(objects(&cluster).len() < before.len());
+    cluster.check_references();
+}
+
+#[test]
+fn a_store_that_is_down_holds_up_uploads_and_no_producer() {
+    let mut cluster = filled(7, 12);
+    cluster.bucket.set(Faults {
+        refused: 100,
+        ..Faults::default()
+    });
+    let inbox = Inbox::default();
+    cluster.start_upload(&inbox);
+    cluster.settle();
+    assert!(commands(&inbox).is_empty());
+    cluster.produce(3, 1, Bytes::from_static(b"still here"));
+    cluster.check_all(1000);
+    cluster.bucket.set(Faults::default());
+    cluster.upload_all();
+    assert!(!cluster.state.segments().is_empty());
+}
+
+#[test]
+fn a_scrub_names_what_is_orphaned_missing_and_damaged_and_deletes_orphans_alone() {
+    let mut cluster = filled(8, 30);
+    cluster.upload_all();
+    cluster.upkeep();
+    let bucket = cluster.bucket.inner.clone();
+    let look = |deep| {
+        cluster
+            .sim
+            .block_on(scrub(&bucket, PARTITION, deep))
+            .unwrap()
+            .unwrap()
+    };
+    let clean = look(true);
+    assert!(clean.findings.is_empty(), "{clean:?}");
+    assert_eq!(clean.offsets, cluster.state.offsets());
+    assert_eq!(
+        cluster.sim.block_on(partitions(&bucket)).unwrap().unwrap(),
+        [PARTITION]
+    );
+
+    // What an upload left that did not come to its end.
+    let live = cluster.state.segments()[0].key(PARTITION);
+    let orphan = SegmentKey {
+        salt: 77,
+        ..live.clone()
+    }
+    .to_string();
+    let put = |key: &str, body: Bytes| {
+        let put = bucket.put(key, vec![body], Condition::Always);
+        cluster.sim.block_on(put).unwrap().unwrap();
+    };
+    put(&orphan, Bytes::from_static(b"half"));
+    let report = look(false);
+    assert!(report.is_whole() && report.findings.len() == 1, "{report:?}");
+    let delete = |age_ms| {
+        let env = cluster.sim.env();
+        let state = cluster.state.clone();
+        let delete = async { delete_orphans(&bucket, &env, &report, &state, age_ms, &cluster.metrics).await };
+        cluster.sim.block_on(delete).unwrap().unwrap()
+    };
+    assert_eq!(delete(1000), 0, "it may be on its way to be referenced");
+    cluster.sim.advance(Duration::from_secs(2));
+    assert_eq!(delete(1000), 1);
+    assert!(look(true).findings.is_empty());
+
+    let live = live.to_string();
+    let want = Want::All { max_bytes: 1 << 20 };
+    let whole = cluster
+        .sim
+        .block_on(bucket.get(&live, want))
+        .unwrap()
+        .unwrap()
+        .data;
+    let mut damaged = whole.to_vec();
+    damaged[200] ^= 1;
+    put(&live, damaged.into());
+    let found = look(true).findings;
+    assert!(
+        matches!(&found[..], [Finding::Damaged { key, .. }] if **key == *live),
+        "{found:?}"
+    );
+    cluster.sim.block_on(bucket.delete(&live)).unwrap().unwrap();
+    let found = look(false).findings;
+    assert!(
+        matches!(&found[..], [Finding::Missing { key, .. }] if **key == *live),
+        "{found:?}"
+    );
+}
