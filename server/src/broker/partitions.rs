@@ -9,7 +9,7 @@ use crate::partition::{Partition, PartitionConfig, PartitionSpec};
 use chronik_core::consensus::{GroupStatus, Member, Membership};
 use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Watch};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct PartitionTable {
     /// Counts changes of `slots`.
     changed: Watch<u64>,
     past_leader_changes: AtomicU64,
+    /// Set when the node stops: nothing is opened any more.
+    closing: AtomicBool,
 }
 
 impl PartitionTable {
@@ -71,6 +73,7 @@ impl PartitionTable {
             slots,
             changed: Watch::new(0),
             past_leader_changes: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -161,6 +164,9 @@ impl PartitionTable {
     }
 
     async fn reconcile(self: &Arc<Self>, state: &State) {
+        if self.closing.load(Ordering::Relaxed) {
+            return;
+        }
         let wanted = self.wanted(state);
         let present: BTreeSet<GroupId> = self.store.groups().into_iter().collect();
         let known: BTreeSet<GroupId> = self.read().keys().copied().chain(present).collect();
@@ -259,6 +265,7 @@ impl PartitionTable {
 
     /// Closes every partition; each gives up its log.
     pub async fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         let slots = std::mem::take(&mut *self.write());
         for slot in slots.into_values() {
             if let Slot::Open(partition) = slot {
