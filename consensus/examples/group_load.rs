@@ -303,6 +303,10 @@ fn main() {
         .collect();
     let (started, cpu) = (Instant::now(), cpu_seconds());
     let until = started + Duration::from_secs(seconds);
+    if writers == 0 {
+        // What groups cost in which nothing happens.
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
     let done: Vec<(u64, Vec<f64>)> = std::thread::scope(|scope| {
         let run = |_| scope.spawn(|| write(&leaders, in_flight as usize, payload_bytes as usize, until));
         let threads: Vec<_> = (0..writers).map(run).collect();
@@ -320,10 +324,11 @@ fn main() {
     let (wall, used) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     println!(
         "groups={groups} writers={writers} in_flight={in_flight} payload_bytes={payload_bytes} sync_us={} \
-         proposals_per_s={:.0} cpu_us_per_proposal={:.2} p50_ms={:.2} p99_ms={:.2}",
+         proposals_per_s={:.0} cpu_percent={:.1} cpu_us_per_proposal={:.2} p50_ms={:.2} p99_ms={:.2}",
         sync.as_micros(),
         total as f64 / wall,
-        used * 1e6 / total as f64,
+        used * 100.0 / wall,
+        used * 1e6 / total.max(1) as f64,
         at(0.5),
         at(0.99)
     );

@@ -68,11 +68,15 @@ impl RaftRsEngine {
     /// # Errors
     /// The option that makes no sense.
     pub fn new(
-        options: RaftOptions,
+        mut options: RaftOptions,
         env: Env,
         transport: Arc<dyn Transport>,
         inbound: Box<dyn InboundStream>,
     ) -> Result<Self, ConsensusError> {
+        // What fits into an entry fits into a message; neither an append nor a shared entry may be larger.
+        options.max_append_bytes = options.max_append_bytes.min(options.max_entry_bytes);
+        let entry_bytes = usize::try_from(options.max_entry_bytes).unwrap_or(usize::MAX);
+        options.coalesce_bytes = options.coalesce_bytes.min(entry_bytes);
         if let Some(complaint) = options.complaint() {
             return Err(ConsensusError::Invalid(complaint.into()));
         }

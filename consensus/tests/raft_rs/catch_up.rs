@@ -6,12 +6,20 @@ use chronik_conformance::world::disk::DropAll;
 use chronik_conformance::world::net::End;
 use chronik_core::consensus::{Maintenance, MembershipChange};
 use chronik_core::log_store::{Checkpoint, Purge};
-use chronik_core::{LogId, LogIndex, Offset};
+use chronik_core::{LogId, LogIndex, Offset, Ticket};
 use std::time::Duration;
 
 impl Cluster {
     /// Stores a checkpoint of everything that `node` has committed and purges the log to it.
     pub(crate) fn checkpoint_and_purge(&self, node: u64) -> LogId {
+        let (at, tickets) = self.ask_for_checkpoint_and_purge(node);
+        for ticket in tickets {
+            self.wait("upkeep", ticket).unwrap();
+        }
+        at
+    }
+
+    fn ask_for_checkpoint_and_purge(&self, node: u64) -> (LogId, [Ticket; 2]) {
         let reader = self.reader(node);
         let index = self.progress(node).commit;
         let at = LogId {
@@ -30,14 +38,12 @@ impl Cluster {
         };
         let group = self.group(node);
         let stored = group.maintain(Maintenance::Checkpoint(checkpoint)).unwrap();
-        self.wait("the checkpoint", stored).unwrap();
         let purge = Purge {
             through: at,
             offset_start: next_offset,
         };
         let purged = group.maintain(Maintenance::Purge(purge)).unwrap();
-        self.wait("the purge", purged).unwrap();
-        at
+        (at, [stored, purged])
     }
 }
 
@@ -189,4 +195,29 @@ fn a_purge_keeps_what_a_connected_replica_still_needs_and_goes_to_a_checkpoint_a
         .unwrap();
     cluster.wait("the purge", purge).unwrap();
     assert_eq!(cluster.reader(follower).state().purged.index, LogIndex(0));
+}
+
+#[test]
+fn a_purge_never_passes_what_is_durable_here_however_far_the_others_have_committed() {
+    let mut cluster = Cluster::new(55);
+    cluster.tune = |options| options.keep_entries = 0;
+    cluster.found(3);
+    let leader = cluster.elect();
+    cluster.agree();
+    let queue = cluster.nodes[&leader].process.queue();
+    queue.set_job_time(Duration::from_secs(20), Duration::from_secs(20));
+    for mark in 0..5 {
+        cluster.commit(leader, 1, mark);
+    }
+    assert!(cluster.reader(leader).state().durable < cluster.progress(leader).commit);
+    drop(cluster.ask_for_checkpoint_and_purge(leader));
+    // It loses its leadership and asks for votes long before its disk is done.
+    cluster.isolate(leader);
+    cluster.sim.advance(Duration::from_secs(10));
+    cluster.nodes[&leader]
+        .process
+        .queue()
+        .set_job_time(Duration::ZERO, Duration::ZERO);
+    cluster.net.heal_all();
+    cluster.agree();
 }

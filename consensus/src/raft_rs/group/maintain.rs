@@ -48,7 +48,9 @@ impl Group {
     /// Purges to a stored checkpoint at most, so that a replica that needs purged entries can be brought up, and
     /// leaves what a replica that is heard from still needs, within a bound.
     fn purge(&mut self, context: &Context, purge: Purge) -> Result<Ticket, LogError> {
-        let mut through = purge.through.index.min(self.commit());
+        // raft-rs applies what is committed and durable here; a state machine can be ahead of that.
+        let applied = LogIndex(self.raw.raft.raft_log.applied);
+        let mut through = purge.through.index.min(applied);
         let keep_from = self.last_index().0.saturating_sub(context.options.keep_entries);
         if self.is_leader() {
             for (_, progress) in self.raw.raft.prs().iter() {
