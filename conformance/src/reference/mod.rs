@@ -9,6 +9,7 @@
 mod codec;
 mod journal;
 mod mutant;
+pub mod raft;
 mod reader;
 mod record;
 mod store;
