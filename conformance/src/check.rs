@@ -67,6 +67,9 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// How the evidence of a check begins that met nothing of what it wanted to look at.
+    pub(crate) const VACUOUS: &str = "vacuous: ";
+
     /// Counts one.
     pub fn hit(&self, mark: &'static str) {
         self.add(mark, 1);
@@ -75,6 +78,14 @@ impl Marks {
     /// Counts several.
     pub fn add(&self, mark: &'static str, count: u64) {
         *locked(&self.counts).entry(mark).or_default() += count;
+    }
+
+    /// Adds the counts of others.
+    pub fn merge(&self, other: &Self) {
+        let counts = locked(&other.counts).clone();
+        for (mark, count) in counts {
+            self.add(mark, count);
+        }
     }
 
     /// How often `mark` was hit.
@@ -89,7 +100,7 @@ impl Marks {
     /// Names the mark that was missed.
     pub fn require(&self, marks: &[&str]) -> Verdict {
         match marks.iter().find(|mark| self.count(mark) == 0) {
-            Some(mark) => Err(Failure(format!("vacuous: \"{mark}\" never happened"))),
+            Some(mark) => Err(Failure(format!("{}\"{mark}\" never happened", Self::VACUOUS))),
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! Runs checks from a command line, in the manner of the standard test harness.
 
 mod args;
+mod report;
 
 pub use args::Args;
 
@@ -20,6 +21,8 @@ pub enum Status {
     Passed,
     /// It does not.
     Failed(Failure),
+    /// The check could not tell: what it wanted to look at never happened. Counts as a failure.
+    Inconclusive(Failure),
     /// The check does not apply; the text says why.
     Skipped(String),
 }
@@ -54,7 +57,7 @@ impl Report {
             |wanted: fn(&Status) -> bool| self.lines.iter().filter(|line| wanted(&line.status)).count();
         (
             count(|status| *status == Status::Passed),
-            count(|status| matches!(status, Status::Failed(_))),
+            count(|status| matches!(status, Status::Failed(_) | Status::Inconclusive(_))),
             count(|status| matches!(status, Status::Skipped(_))),
         )
     }
@@ -62,7 +65,7 @@ impl Report {
     /// The checks that failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
         self.lines.iter().filter_map(|line| match &line.status {
-            Status::Failed(failure) => Some((line.name.as_str(), failure)),
+            Status::Failed(failure) | Status::Inconclusive(failure) => Some((line.name.as_str(), failure)),
             _ => None,
         })
     }
@@ -95,6 +98,7 @@ pub fn run_one(trial: &Trial<'_>, args: &Args) -> Line {
 fn status_of(verdict: Verdict) -> Status {
     match verdict {
         Ok(()) => Status::Passed,
+        Err(failure) if failure.0.starts_with(Marks::VACUOUS) => Status::Inconclusive(failure),
         Err(failure) => Status::Failed(failure),
     }
 }
@@ -175,6 +179,21 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
             args.effort
         ));
     }
+    let seed = args.seed.to_string();
+    let written = [
+        (&args.json, report.json(subject, &seed)),
+        (&args.junit, report.junit(subject)),
+        (&args.badge, report.badge(subject, &seed)),
+    ];
+    for (path, text) in written {
+        if let Some((path, error)) = path
+            .as_ref()
+            .and_then(|path| Some((path, std::fs::write(path, text).err()?)))
+        {
+            say(&format!("error: {path}: {error}"));
+            return ExitCode::from(2);
+        }
+    }
     say(&format!("\n{passed} passed, {failed} failed, {skipped} skipped"));
     if failed == 0 {
         ExitCode::SUCCESS
@@ -187,6 +206,7 @@ fn text_of(line: &Line) -> String {
     let end = match &line.status {
         Status::Passed => "ok".to_owned(),
         Status::Failed(_) => "FAILED".to_owned(),
+        Status::Inconclusive(_) => "INCONCLUSIVE".to_owned(),
         Status::Skipped(reason) => format!("skipped ({reason})"),
     };
     let level = match line.level {
@@ -207,6 +227,6 @@ fn text_of(line: &Line) -> String {
 }
 
 /// A closed pipe is the reader's choice.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }

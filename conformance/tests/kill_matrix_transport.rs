@@ -14,7 +14,9 @@ fn refusals(mutant: NetMutant, clause: &str) -> Vec<String> {
         .iter()
         .filter(|trial| trial.clause == clause)
         .filter_map(|trial| match run_one(trial, &args).status {
-            Status::Failed(failure) => Some(format!("{}: {failure}", trial.name)),
+            Status::Failed(failure) | Status::Inconclusive(failure) => {
+                Some(format!("{}: {failure}", trial.name))
+            }
             Status::Passed | Status::Skipped(_) => None,
         })
         .collect()

@@ -13,6 +13,14 @@ pub struct Args {
     pub exact: bool,
     /// Only name the checks.
     pub list: bool,
+    /// Only those that are ignored, of which there are none.
+    pub ignored: bool,
+    /// Where to write the report as JSON.
+    pub json: Option<String>,
+    /// Where to write it for JUnit.
+    pub junit: Option<String>,
+    /// Where to write the badge line.
+    pub badge: Option<String>,
     /// The seed that every random choice follows.
     pub seed: Seed,
     /// Random checks run this many times as long.
@@ -28,6 +36,10 @@ impl Default for Args {
             skips: Vec::new(),
             exact: false,
             list: false,
+            ignored: false,
+            json: None,
+            junit: None,
+            badge: None,
             seed: Seed(1),
             effort: 1,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -46,7 +58,8 @@ const IGNORED_WITH_VALUE: &[&str] = &[
 ];
 
 impl Args {
-    /// Reads arguments: those of the standard harness, and `--seed S`, `--effort N`.
+    /// Reads arguments: those of the standard harness, and `--seed S`, `--effort N`,
+    /// `--json FILE`, `--junit FILE`, `--badge FILE`.
     ///
     /// # Errors
     /// Names the argument whose value is missing or wrong.
@@ -67,6 +80,10 @@ impl Args {
             match name.as_str() {
                 "--exact" => args.exact = true,
                 "--list" => args.list = true,
+                "--ignored" => args.ignored = true,
+                "--json" => args.json = Some(value()?),
+                "--junit" => args.junit = Some(value()?),
+                "--badge" => args.badge = Some(value()?),
                 "--skip" => args.skips.push(value()?),
                 "--seed" => args.seed = value()?.parse().map_err(|error| format!("--seed: {error}"))?,
                 "--effort" => args.effort = number(&name, &value()?)?,
@@ -89,7 +106,9 @@ impl Args {
                 name.contains(text.as_str())
             }
         };
-        (self.filters.is_empty() || self.filters.iter().any(hit)) && !self.skips.iter().any(hit)
+        !self.ignored
+            && (self.filters.is_empty() || self.filters.iter().any(hit))
+            && !self.skips.iter().any(hit)
     }
 }
 
@@ -115,9 +134,12 @@ mod tests {
             "--nocapture",
             "--format",
             "pretty",
+            "--json=out.json",
         ])
         .unwrap();
         assert_eq!((args.seed, args.effort), (Seed(42), 3));
+        assert_eq!(args.json.as_deref(), Some("out.json"));
+        assert!(!parse(&["--ignored"]).unwrap().selects("LS-DUR-01 x"));
         assert!(args.selects("LS-DUR-01 x") && !args.selects("LS-BAS-01 x"));
         let exact = parse(&["--exact", "LS-DUR-01", "--skip", "x"]).unwrap();
         assert!(!exact.selects("LS-DUR-01 x"));
