@@ -1,5 +1,6 @@
 //! Checks that a backend keeps the contracts of `chronik-core`, and the simulated world they run in.
 //!
+//! - [`consensus`]: checks of the consensus contract, in simulated clusters under random faults.
 //! - [`log_store`]: checks of the log store contract, for any backend.
 //! - [`transport`]: checks of the transport contract, for transports over sockets or a simulated network.
 //! - [`world`]: a disk that loses what was not synced, a clock, tasks and disk threads that move step by step.
@@ -8,6 +9,7 @@
 //! - [`check`] and [`runner`]: what a check is, and the command line that runs checks.
 
 pub mod check;
+pub mod consensus;
 pub mod log_store;
 pub mod model;
 pub mod reference;

@@ -197,6 +197,20 @@ impl SimEnv {
         self.clock.set(end);
     }
 
+    /// Lets time pass like [`SimEnv::advance`], and calls `look` after every step; stops early where it says so.
+    pub fn advance_watched(&self, duration: Duration, mut look: impl FnMut() -> bool) {
+        let end = self.clock.elapsed() + duration;
+        for _ in 0..MAX_STEPS {
+            if !self.step() && !self.clock.fire_next(Some(end)) {
+                self.clock.set(end);
+                return;
+            }
+            if look() {
+                return;
+            }
+        }
+    }
+
     /// Steps, and lets time pass where nothing else moves, until `done` answers.
     ///
     /// # Errors
