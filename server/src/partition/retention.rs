@@ -224,14 +224,15 @@ impl Partition {
         } else {
             self.checkpoint_emptied(view.log_start)
         };
+        // Without entries to drop the log start is not told to the store either: the command that moved it is still in
+        // the log, and a log that has no checkpoint yet is replayed from the offset at which its first entry lies.
         let checkpoint = self.reader.checkpoint(through)?.map(|checkpoint| checkpoint.at);
-        let through = checkpoint
-            .filter(|at| at.index > log.purged.index)
-            .unwrap_or(log.purged);
-        self.maintain(Maintenance::Purge(Purge {
-            through,
-            offset_start: view.log_start,
-        }));
+        if let Some(through) = checkpoint.filter(|at| at.index > log.purged.index) {
+            self.maintain(Maintenance::Purge(Purge {
+                through,
+                offset_start: view.log_start,
+            }));
+        }
         Ok(())
     }
 

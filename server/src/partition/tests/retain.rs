@@ -189,6 +189,23 @@ fn deleting_records_moves_the_start_and_nothing_else() {
 }
 
 #[test]
+fn a_log_start_that_moved_before_the_first_checkpoint_survives_a_crash() {
+    let rig = Rig::new();
+    for sequence in 0..5 {
+        rig.produce(idempotent(8, 0, sequence, 1)).expect("acknowledged");
+    }
+    let deleted = rig.sim.block_on(rig.partition.delete_records(3));
+    assert_eq!(deleted.expect("ends").expect("deleted"), 3);
+    rig.sim.run_until_idle();
+    rig.upkeep();
+    // What nobody waits for becomes durable with what somebody waits for.
+    rig.produce(idempotent(8, 0, 5, 1)).expect("acknowledged");
+    let rig = rig.crash();
+    assert_eq!((rig.log_start(), rig.partition.view().high_watermark.0), (3, 6));
+    assert_eq!(rig.values(), [b"8/0/3", b"8/0/4", b"8/0/5"]);
+}
+
+#[test]
 fn the_purge_never_passes_a_checkpoint_and_the_window_of_producers_survives_it() {
     seeded(|rng| {
         let mut rig = Rig::with(PartitionConfig {
