@@ -113,9 +113,12 @@ impl Spawn for RealEnv {
 
 /// The production disk threads with a plain clock.
 pub(crate) fn real_env() -> Env {
+    // No two stores of a process get the same numbers: that is how they tell their files apart.
+    static STREAMS: AtomicU64 = AtomicU64::new(77);
+    let stream = STREAMS.fetch_add(1, Ordering::Relaxed);
     let shared = Arc::new(RealEnv {
         started: Instant::now(),
-        state: AtomicU64::new(u64::from(std::process::id()) << 32 | 77),
+        state: AtomicU64::new(u64::from(std::process::id()) << 40 | stream << 24),
     });
     Env {
         clock: shared.clone(),

