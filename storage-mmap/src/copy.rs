@@ -312,7 +312,7 @@ impl Inner {
         rewind: &Rewind,
         writer: &mut SegmentWriter,
     ) -> Result<(), FsError> {
-        let source = Source::Map(self.handles.map(&*self.fs, sealed)?.bytes);
+        let source = Source::Map(self.handles.map(&*self.fs, sealed)?.map);
         let mut cursor = Cursor::new(&sealed.file, source, WriterPlace::START.end, rewind.end);
         let as_io = |error: CursorError| match error {
             CursorError::Io(error) => error,

@@ -1,7 +1,7 @@
 //! Reading entries: from memory at once, from segments on a disk thread.
 //!
-//! Payloads from segments are checked against their checksums on every such read. That also touches every page on
-//! the disk thread, so that whoever sends a mapped slice does not wait for the disk.
+//! Payloads from files are checked against their checksums on every such read, those from a map once while it lives.
+//! Every page is touched on the disk thread, so that whoever sends a mapped slice does not wait for the disk.
 
 use crate::answer::on_read_lane;
 use crate::group::Group;
@@ -274,7 +274,7 @@ pub(crate) fn access(inner: &Inner, seg: &Seg) -> Result<Option<Access>, CursorE
         }
         Disk::Sealed(sealed) => {
             let (source, known) = match inner.handles.map(fs, sealed) {
-                Ok(mapped) => (Source::Map(mapped.bytes.clone()), Some(mapped)),
+                Ok(mapped) => (Source::Map(mapped.map.clone()), Some(mapped)),
                 Err(error) => (unmapped(inner, &sealed.file, &error)?, None),
             };
             let index = match known.as_ref().and_then(|mapped| mapped.index.clone()) {

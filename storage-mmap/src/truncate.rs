@@ -103,7 +103,7 @@ impl GroupWriter {
             }
             Disk::Sealed(sealed) => {
                 let map = inner.handles.map(&*inner.fs, sealed).map_err(failed)?;
-                let source = Source::Map(map.bytes);
+                let source = Source::Map(map.map);
                 let in_file = |error: crate::segment::cursor::CursorError| {
                     error.into_log_error(&inner.options.dir, &sealed.file)
                 };

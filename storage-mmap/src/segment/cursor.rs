@@ -3,6 +3,7 @@
 use crate::damage;
 use crate::frame::{FrameType, HEADER_BYTES, Header, decode_header};
 use crate::group::seg::SegmentFile;
+use crate::segment::map::{SegmentMap, touch};
 use bytes::Bytes;
 use chronik_core::fs::{File, FsError};
 use chronik_core::{Entry, EntryMeta, LogError};
@@ -18,7 +19,7 @@ const WINDOW_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// A map of the whole file: slices of it are handed out.
-    Map(Bytes),
+    Map(SegmentMap),
     /// A file: what is read is handed out.
     File(Arc<dyn File>),
 }
@@ -104,12 +105,24 @@ impl<'a> Cursor<'a> {
     pub(crate) fn payload(&mut self, header: &Header) -> Result<Bytes, CursorError> {
         let start = self.at + HEADER_BYTES as u64;
         let payload = self.fetch(start, u64::from(header.payload_bytes))?;
+        let frame = self.at..self.at + header.frame_bytes();
+        let map = match &self.source {
+            Source::Map(map) if map.is_checked(&frame) => {
+                touch(&payload);
+                return Ok(payload);
+            }
+            Source::Map(map) => Some(map),
+            Source::File(_) => None,
+        };
         if crc32c::crc32c(&payload) != header.payload_crc {
-            let range = start..start + u64::from(header.payload_bytes);
+            let range = start..frame.end;
             return Err(CursorError::Damaged(
                 range,
                 "the payload's checksum does not match",
             ));
+        }
+        if let Some(map) = map {
+            map.note_checked(frame);
         }
         Ok(payload)
     }
@@ -163,10 +176,10 @@ impl<'a> Cursor<'a> {
         match &self.source {
             Source::Map(map) => {
                 let start = start as usize;
-                if start + count > map.len() {
+                if start + count > map.bytes().len() {
                     return Err(short);
                 }
-                Ok(map.slice(start..start + count))
+                Ok(map.bytes().slice(start..start + count))
             }
             Source::File(file) => {
                 let window_end = self.window_at + self.window.len() as u64;

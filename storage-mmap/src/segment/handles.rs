@@ -2,6 +2,7 @@
 
 use super::index::SegmentIndex;
 use super::live_maps::MapToken;
+use super::map::SegmentMap;
 use crate::group::seg::{OpenSegment, SealedSegment, SegmentFile};
 use crate::sync::locked;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ pub(crate) struct Handles {
 /// A map of a sealed segment, with its index once somebody needed it.
 #[derive(Clone)]
 pub(crate) struct Mapped {
-    pub(crate) bytes: Bytes,
+    pub(crate) map: SegmentMap,
     pub(crate) index: Option<Arc<SegmentIndex>>,
 }
 
@@ -133,10 +134,10 @@ impl Handles {
             return Err(FsError::new(FsErrorKind::Io, detail));
         }
         let mapped = Mapped {
-            bytes: Bytes::from_owner(Tracked {
+            map: SegmentMap::new(Bytes::from_owner(Tracked {
                 bytes: file.map(of.file_bytes)?,
                 _token: MapToken::new(key),
-            }),
+            })),
             index: None,
         };
         drop(retired);

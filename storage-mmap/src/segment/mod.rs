@@ -5,6 +5,7 @@ pub(crate) mod handles;
 pub(crate) mod header;
 pub(crate) mod index;
 pub(crate) mod live_maps;
+pub(crate) mod map;
 pub(crate) mod open;
 pub(crate) mod writer;
 

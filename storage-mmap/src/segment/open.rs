@@ -47,7 +47,7 @@ pub(crate) fn read_footer(
     let trailer_at = file_bytes.saturating_sub(TRAILER_BYTES);
     let damaged = |reason| CursorError::Damaged(trailer_at..file_bytes, reason);
     let bytes = match source {
-        Source::Map(map) => map.slice((trailer_at as usize).min(map.len())..),
+        Source::Map(map) => map.bytes().slice((trailer_at as usize).min(map.bytes().len())..),
         Source::File(file) => read_exact(&**file, trailer_at, TRAILER_BYTES as usize)?,
     };
     let trailer = Trailer::decode(&bytes, of.header.salt).map_err(|error| damaged(error.0))?;
