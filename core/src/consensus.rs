@@ -23,7 +23,8 @@ use std::time::Duration;
 pub struct Capabilities {
     /// Groups of more than one voter.
     pub replication: bool,
-    /// Membership changes while the group runs, growth from one voter included.
+    /// Membership changes while the group runs. Those among them that an engine cannot make safely it refuses by name
+    /// (CS-MEM-09).
     pub membership_change: bool,
     /// Moving leadership to a chosen replica.
     pub leadership_transfer: bool,

@@ -1,0 +1,12 @@
+//! The async-raft backend in real time, over a network in memory and the reference store: elections, replication,
+//! failover, and what each guard is for.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod basics;
+mod change;
+mod chaos;
+mod cluster;
+mod net;
+mod record;
+mod vanilla;
