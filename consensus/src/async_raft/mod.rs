@@ -9,7 +9,7 @@
 //! - `commit`, `reads`, `fence`, `change`: our own count, reads, check-quorum and limits of membership changes;
 //! - `guards`: the names of the defects that each answers.
 //!
-//! Terms and reasons stand in `docs/decisions/0013-async-raft-behind-guards.md`.
+//! Terms and reasons stand in `docs/decisions/0007-async-raft-behind-guards.md`.
 
 mod change;
 mod commit;

@@ -2,7 +2,7 @@
 //!
 //! `CHRONIK_CHAOS_SECONDS` sets how long it runs, `CHRONIK_SEED` what happens.
 
-use crate::cluster::{Cluster, value, value_of, wait_for};
+use crate::cluster::{Cluster, LIMIT, value, value_of, wait_for};
 use chronik_conformance::world::{Prng, Seed};
 use chronik_consensus::async_raft::Guards;
 use chronik_core::{ConsensusGroup, Env, LogIndex, NodeId, Outcome, ProposalHandle, Term};
@@ -178,7 +178,9 @@ pub(crate) fn run(seed: Seed, nodes: u64, guards: Guards, time: Duration) -> Ver
     let mut prng = seed.child("faults").prng();
     let start = Instant::now();
     let mut steps = 0;
-    while start.elapsed() < time {
+    // Longer on a machine where nothing happened yet.
+    let idle = || run.acked.lock().unwrap().is_empty() || run.reads.load(Ordering::SeqCst) == 0;
+    while start.elapsed() < time || (start.elapsed() < LIMIT && idle()) {
         block_on(run.env.clock.sleep(Duration::from_millis(prng.between(100, 700))));
         run.disturb(&mut prng);
         steps += 1;

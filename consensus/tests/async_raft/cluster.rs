@@ -20,14 +20,41 @@ use chronik_core::{
 use futures_lite::future::{block_on, or};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) const GROUP: GroupId = GroupId(7);
 /// More than any of this takes on a machine that does other things.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+/// How often a scenario is played that a slow machine can keep from coming about.
+const TRIES: u64 = 8;
+
+/// One cluster at a time: they run in real time, and several would slow each other down.
+static RUNNING: Mutex<bool> = Mutex::new(false);
+static ENDED: Condvar = Condvar::new();
+
+struct Turn;
+
+impl Turn {
+    fn wait() -> Self {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        while *running {
+            running = ENDED.wait(running).unwrap_or_else(PoisonError::into_inner);
+        }
+        *running = true;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        ENDED.notify_one();
+    }
+}
 
 #[derive(Debug)]
 struct FrontStamp;
@@ -110,6 +137,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<u64, Node>,
     pub(crate) disks: BTreeMap<u64, SimDisk>,
     pub(crate) tune: fn(&mut AsyncRaftOptions),
+    _turn: Turn,
 }
 
 impl Cluster {
@@ -123,9 +151,11 @@ impl Cluster {
     }
 
     pub(crate) fn prepare(seed: Seed, count: u64, guards: Guards) -> Self {
+        let turn = Turn::wait();
         let mut env = RealEnv::new(seed).env();
         env.disk = Arc::new(DiskThread::start());
         Self {
+            _turn: turn,
             net: Net::new(env.clone()),
             env,
             founding: voters(1..=count),
@@ -153,8 +183,8 @@ impl Cluster {
         let (transport, inbound) = self.net.bind(NodeId(id));
         let mut options = AsyncRaftOptions {
             heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(400),
-            election_max: Duration::from_millis(900),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(1000),
             ..AsyncRaftOptions::new(NodeId(id))
         };
         (self.tune)(&mut options);
@@ -328,6 +358,20 @@ pub(crate) fn entries(reader: &dyn LogReader, upto: LogIndex) -> Vec<Entry> {
         found.extend(more);
     }
     found
+}
+
+/// Plays a scenario, with another number each time, until it comes to an end. One that ends as nothing, or where a wait
+/// was in vain, was disturbed: a leader changed while it was not meant to, or the crate got stuck in another of its
+/// defects. Verdicts are judged by the caller, so that no wrong one is played again.
+pub(crate) fn until_shown<T>(what: &str, mut scenario: impl FnMut(u64) -> Option<T>) -> T {
+    for attempt in 0..TRIES {
+        match catch_unwind(AssertUnwindSafe(|| scenario(attempt))) {
+            Ok(Some(shown)) => return shown,
+            Ok(None) => println!("{what}: try {attempt} was disturbed"),
+            Err(_) => println!("{what}: try {attempt} waited in vain"),
+        }
+    }
+    panic!("{what}: did not come about in {TRIES} tries");
 }
 
 /// Waits for a condition.

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 
 const FOUNDING: LogId = LogId::new(1, 1);
 
-/// The crate refuses votes for a while after a heartbeat: asks, in rising terms, until `done` or 20 seconds passed.
+/// The crate refuses votes for some milliseconds after a heartbeat: asks, in rising terms, in so many rounds.
 fn ask_votes(lab: &Lab, candidate: u64, last: LogId, rounds: u64) -> bool {
-    let start = Instant::now();
     for term in 10..10 + rounds {
         let vote = Vote {
             term: Term(term),
@@ -26,7 +25,6 @@ fn ask_votes(lab: &Lab, candidate: u64, last: LogId, rounds: u64) -> bool {
             return true;
         }
         block_on(lab.replica.sleep(Duration::from_millis(20)));
-        assert!(start.elapsed() < Duration::from_secs(60), "votes take too long");
     }
     false
 }
@@ -154,9 +152,10 @@ fn l6_the_crate_does_not_learn_that_a_joint_membership_is_committed() {
         assert_eq!(lab.commit(), LogIndex(4), "we know that it is committed");
         // What the crate applies shows how far it believes in commits.
         let start = Instant::now();
+        let limit = Duration::from_secs(if on { 2 } else { 60 });
         let believes = loop {
             let applied = lab.replica.state().crate_applied;
-            if applied >= LogIndex(4) || start.elapsed() > Duration::from_secs(2) {
+            if applied >= LogIndex(4) || start.elapsed() > limit {
                 break applied;
             }
             lab.append(2, 2, LogId::new(2, 4), &[], 4);

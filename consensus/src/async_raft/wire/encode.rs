@@ -8,8 +8,8 @@ use chronik_core::{Entry, LogId, LogIndex};
 
 use ::bytes as bytes_crate;
 
-/// The version of the messages.
-pub(super) const VERSION: u8 = 1;
+/// The engine and the version of its messages; those of another engine carry another number here, and are dropped.
+pub(super) const VERSION: u8 = 0xa1;
 
 pub(super) const APPEND: u8 = 1;
 pub(super) const VOTE: u8 = 2;
