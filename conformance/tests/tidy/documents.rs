@@ -13,6 +13,7 @@ const ROOT_DOCUMENTS: &[&str] = &[
 ];
 const FOLDERS: &[&str] = &[
     "docs/bench/",
+    "docs/conformance/",
     "docs/contract/",
     "docs/decisions/",
     "docs/format/",

@@ -32,8 +32,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How often a scenario is played that a slow machine can keep from coming about.
 const TRIES: u64 = 8;
 
-/// One cluster at a time: they run in real time, and several would slow each other down.
-static RUNNING: Mutex<bool> = Mutex::new(false);
+/// How many clusters run at a time: they run in real time, and many would slow each other down.
+const AT_A_TIME: usize = 2;
+static RUNNING: Mutex<usize> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 
 struct Turn;
@@ -41,17 +42,17 @@ struct Turn;
 impl Turn {
     fn wait() -> Self {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        while *running {
+        while *running >= AT_A_TIME {
             running = ENDED.wait(running).unwrap_or_else(PoisonError::into_inner);
         }
-        *running = true;
+        *running += 1;
         Self
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         ENDED.notify_one();
     }
 }
@@ -363,6 +364,7 @@ pub(crate) fn entries(reader: &dyn LogReader, upto: LogIndex) -> Vec<Entry> {
 /// Plays a scenario, with another number each time, until it comes to an end. One that ends as nothing, or where a wait
 /// was in vain, was disturbed: a leader changed while it was not meant to, or the crate got stuck in another of its
 /// defects. Verdicts are judged by the caller, so that no wrong one is played again.
+#[allow(clippy::print_stdout, reason = "the output of a test")]
 pub(crate) fn until_shown<T>(what: &str, mut scenario: impl FnMut(u64) -> Option<T>) -> T {
     for attempt in 0..TRIES {
         match catch_unwind(AssertUnwindSafe(|| scenario(attempt))) {
@@ -377,6 +379,18 @@ pub(crate) fn until_shown<T>(what: &str, mut scenario: impl FnMut(u64) -> Option
 /// Waits for a condition.
 pub(crate) fn wait_for(what: &str, holds: impl FnMut() -> bool) {
     wait_for_else(what, || (), holds);
+}
+
+/// Waits for a condition that need not come; says whether it did.
+pub(crate) fn comes_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !holds() {
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    true
 }
 
 /// Waits for a condition; says what there is instead where it does not come.
