@@ -100,8 +100,18 @@ def test_a_hole_in_one_replica_is_a_divergence():
 def test_every_anomaly_that_the_checker_names_has_a_bad_history():
     import chaos.checker as checker
 
-    named = {line.split()[0] for line in checker.__doc__.splitlines()[2:] if line.strip()}
+    lines = checker.__doc__.splitlines()[2:]
+    named = {line.split()[0] for line in lines if line.strip() and not line.startswith(" ")}
     assert named == set(BAD)
+
+
+def test_members_of_a_group_read_together():
+    history = good()
+    history.polls = [Poll("g0", 0, log("v0"), True, "g"), Poll("g1", 0, [(1, "v1")], True, "g"),
+                     Poll("g0", 0, [(2, "v3")], True, "g")]
+    assert check(history) == []
+    del history.polls[1]
+    assert {found for found, _ in check(history)} == {"unread"}
 
 
 def test_records_that_are_not_idempotent_may_lie_twice_and_change_places():

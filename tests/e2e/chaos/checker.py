@@ -10,7 +10,8 @@ ghost                a record that was refused for good was seen
 phantom              a record was seen that nobody sent
 poll-skip            a consumer was led past a record
 nonmonotonic-poll    a consumer was led back
-unread               an acknowledged record was below the end of what a consumer read from the start, and was not read
+unread               an acknowledged record was below the end of what a consumer, or a group, read from the start, and was
+                     not read
 """
 
 from bisect import bisect_left
@@ -39,8 +40,10 @@ class Checker:
         self.check_offsets()
         self.check_replicas()
         self.check_origin()
-        for key, polls in self.by_consumer().items():
+        for key, polls in self.polls_by(lambda poll: poll.consumer).items():
             self.check_polls(key, polls)
+        for key, polls in self.polls_by(lambda poll: poll.group or poll.consumer).items():
+            self.check_unread(key, polls)
         return self.anomalies
 
     def check_values_are_unique(self):
@@ -122,10 +125,10 @@ class Checker:
             elif send.outcome == FAILED:
                 self.found("ghost", f"{value} was refused and is there")
 
-    def by_consumer(self):
+    def polls_by(self, reader):
         polls = defaultdict(list)
         for poll in self.history.polls:
-            polls[poll.consumer, poll.partition].append(poll)
+            polls[reader(poll), poll.partition].append(poll)
         return polls
 
     def check_polls(self, key, polls):
@@ -143,21 +146,20 @@ class Checker:
                     if between:
                         self.found("poll-skip", f"{consumer} was led from {partition}:{last} to {offset} past {between[:3]}")
                 last = offset
-        self.check_unread(key, polls)
 
     def check_unread(self, key, polls):
-        """A consumer that began at the start of the log has read every record below the end of what it read."""
-        consumer, partition = key
-        first = next((offset for poll in polls for offset, _ in poll.records), None)
+        """A reader that began at the start of the log has read every record below the end of what it read. The members
+        of a group read together, and where one of them stopped for good, another went on."""
+        reader, partition = key
         start = next(iter(self.longest.get(partition, [])), (None, None))[0]
-        if first is None or first != start:
+        if start is None or start not in {offset for poll in polls for offset, _ in poll.records}:
             return
         read = {value for poll in polls for _, value in poll.records}
         end = max(offset for poll in polls for offset, _ in poll.records)
         for send in self.history.sends:
             below = send.outcome == OK and send.partition == partition and send.offset <= end
             if below and send.value not in read:
-                self.found("unread", f"{consumer} read {partition} up to {end} and not {send.value} at {send.offset}")
+                self.found("unread", f"{reader} read {partition} up to {end} and not {send.value} at {send.offset}")
 
 
 def end_of(log):

@@ -26,12 +26,13 @@ class Send:
 @dataclass
 class Poll:
     """What one consumer got from one partition, in order. `fresh` where the consumer was placed anew before: by a seek,
-    an assignment or a rebalance."""
+    an assignment or a rebalance. Members of a group name it: a partition goes from one to the other."""
 
     consumer: str
     partition: int
     records: list  # (offset, value)
     fresh: bool = False
+    group: str = ""
 
 
 @dataclass

@@ -3,15 +3,19 @@
 import time
 
 
-class Nemesis:
-    """`strike` does one fault and undoes it; `faults` notes what was done when."""
+class Faults:
+    """Faults of one sort. `kinds` names the ways to strike; each does one fault and undoes it, and notes both. `skipped` has the
+    kinds that this machine can not do, with the reason."""
 
     def __init__(self, cluster, topic, rng):
-        self.cluster, self.topic, self.rng, self.faults = cluster, topic, rng, []
-        self.kinds = [self.kill, self.kill_leader, self.pause, self.pause_leader, self.terminate, self.kill_in_start]
+        self.cluster, self.topic, self.rng, self.noted = cluster, topic, rng, []
+        self.skipped = {}
+
+    def kinds(self):
+        raise NotImplementedError
 
     def note(self, kind, node, **more):
-        self.faults.append({"at": time.time(), "kind": kind, "node": node.node_id, **more})
+        self.noted.append({"at": time.time(), "kind": kind, "node": node.node_id, **more})
 
     def any_node(self):
         return self.rng.choice(self.cluster.nodes)
@@ -21,11 +25,20 @@ class Nemesis:
         leaders = sorted({part["LeaderId"] for part in partitions if part["LeaderId"] > 0})
         return self.cluster.node(self.rng.choice(leaders)) if leaders else self.any_node()
 
+    def minority(self, first):
+        """As many nodes as the others can spare, with this one among them."""
+        others = self.rng.sample(self.cluster.others(first), (len(self.cluster.nodes) - 1) // 2 - 1)
+        return [first, *others]
+
     def wait(self, low, high):
         time.sleep(self.rng.uniform(low, high))
 
-    def strike(self):
-        self.rng.choice(self.kinds)()
+
+class Processes(Faults):
+    """Nodes that die, stand still, or leave and come back."""
+
+    def kinds(self):
+        return [self.kill, self.kill_leader, self.pause, self.pause_leader, self.terminate, self.kill_in_start]
 
     def down(self, node, kind):
         node.kill()
@@ -67,3 +80,19 @@ class Nemesis:
         for _ in range(self.rng.randrange(1, 4)):
             node.start_and_kill_within(self.rng.uniform(0, 0.4))
         node.start()
+
+
+class Nemesis:
+    """Strikes with every kind of all its faults in turn, in an order of its own each time around."""
+
+    def __init__(self, faults, rng):
+        self.faults, self.rng, self.bag = faults, rng, []
+
+    def strike(self):
+        if not self.bag:
+            self.bag = [kind for one in self.faults for kind in one.kinds()]
+            self.rng.shuffle(self.bag)
+        self.bag.pop()()
+
+    def noted(self):
+        return sorted((note for one in self.faults for note in one.noted), key=lambda note: note["at"])

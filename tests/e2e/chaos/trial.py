@@ -1,10 +1,12 @@
 """One chaos run: load, faults, heal, read every replica, judge.
 
     python -m chaos.trial --minutes 60 --seed 7     a long run by hand; prints the counts and the anomalies
+    ... --nodes 5 --faults processes,links          five nodes, each on a link of its own that is broken as well
 """
 
 import argparse
 import collections
+import contextlib
 import random
 import sys
 import time
@@ -12,20 +14,26 @@ from pathlib import Path
 
 from harness.cluster import Cluster
 from harness.log_client import LogClient
+from harness.network import Network
 from harness.paths import CACHE
 
 from .checker import check
 from .history import OK, History
-from .nemesis import Nemesis
+from .disks import Disks
+from .links import Links
+from .nemesis import Nemesis, Processes
 from .workload import Consuming, Producing, decode
 
 TOPIC, PARTITIONS = "chaos", 3
+FAULTS = {"processes": Processes, "links": Links, "disks": Disks}
+# Small journals, so that disks of moderate size are enough. The load of a run takes about a megabyte a second.
+STORE = '[storage]\njournal_file_bytes = "5MiB"\nmax_journal_files = 2\nrecycled_bytes = 0\n'
 # After the last fault, how long clients and replicas may take to come to rest.
 REST_LIMIT_S = 120
 
 
 def high_watermarks(node):
-    with LogClient(node.port, timeout=5) as client:
+    with LogClient(node.port, timeout=5, host=node.host) as client:
         return [client.fetch(TOPIC, 0, partition)["HighWatermark"] for partition in range(PARTITIONS)]
 
 
@@ -41,7 +49,7 @@ def at_rest(cluster):
 def replica_logs(cluster):
     logs = {}
     for node in cluster.nodes:
-        with LogClient(node.port, timeout=60) as client:
+        with LogClient(node.port, timeout=60, host=node.host) as client:
             for partition in range(PARTITIONS):
                 records = client.records(TOPIC, partition)
                 logs.setdefault(partition, {})[node.node_id] = [(r[0], decode(bytes(r[3]))) for r in records]
@@ -57,18 +65,19 @@ def finish(workers):
         assert one.worker.problem is None, one.worker.problem
 
 
-def run(cluster, seconds, rng, report=print):
-    """Runs, judges, and returns (history, anomalies)."""
-    cluster.create_topic(TOPIC, PARTITIONS)
+def run(cluster, seconds, rng, sorts=("processes",), report=print):
+    """Runs with faults of these sorts, judges, and returns (history, anomalies). Every node has every partition."""
+    cluster.create_topic(TOPIC, PARTITIONS, replication=len(cluster.nodes))
     producers = [Producing(cluster, TOPIC, PARTITIONS, f"p{number}") for number in range(2)]
     producers.append(Producing(cluster, TOPIC, PARTITIONS, "p-zstd", config={"compression.codec": "zstd"}))
     consumers = [Consuming(cluster, TOPIC, PARTITIONS, "c0"), Consuming(cluster, TOPIC, PARTITIONS, "g0", group="g"),
                  Consuming(cluster, TOPIC, PARTITIONS, "g1", group="g")]
-    nemesis = Nemesis(cluster, TOPIC, rng)
+    faults = [FAULTS[sort](cluster, TOPIC, rng) for sort in sorts]
+    nemesis = Nemesis(faults, rng)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         before = sum(producer.acked for producer in producers)
-        nemesis.wait(0.2, 2)
+        time.sleep(rng.uniform(0.2, 2))
         nemesis.strike()
         cluster.wait("records are acknowledged after a fault",
                      lambda: sum(producer.acked for producer in producers) > before + 100, REST_LIMIT_S)  # noqa: B023
@@ -79,11 +88,32 @@ def run(cluster, seconds, rng, report=print):
     finish(consumers)
     history = History(sends=[send for producer in producers for send in producer.sends],
                       polls=[poll for consumer in consumers for poll in consumer.polls],
-                      logs=replica_logs(cluster), faults=nemesis.faults)
+                      logs=replica_logs(cluster), faults=nemesis.noted())
     problems = [problem for producer in producers for problem in producer.fatal]
     anomalies = check(history) + [("fatal", problem) for problem in problems]
     tell(history, anomalies, report)
+    for kind, reason in [pair for one in faults for pair in one.skipped.items()]:
+        report(f"not done: {kind}, because {reason}")
     return history, anomalies
+
+
+@contextlib.contextmanager
+def cluster_for(directory, count, sorts, seconds):
+    """A cluster that can suffer these sorts of faults for so long."""
+    network = Network(count) if "links" in sorts else None
+    cluster = None
+    try:
+        disk_mib = 384 + round(2 * seconds) if "disks" in sorts else None
+        config = directory / "store.toml"
+        config.write_text(STORE if disk_mib else "")
+        cluster = Cluster(directory, count, ["--config", str(config)], network, disk_mib)
+        yield cluster.start()
+    finally:
+        if cluster is not None:
+            cluster.kill()
+            cluster.unmount()
+        if network is not None:
+            network.remove()
 
 
 def tell(history, anomalies, report):
@@ -98,20 +128,19 @@ def tell(history, anomalies, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Faults under load on three nodes, and a verdict.")
+    parser = argparse.ArgumentParser(description="Faults under load on a cluster, and a verdict.")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--faults", type=lambda text: text.split(","), default=["processes"],
+                        help=f"some of {', '.join(FAULTS)}, with commas between them")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--directory", type=Path, default=CACHE / "chaos")
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    cluster = Cluster(options.directory, options.nodes)
-    cluster.start()
-    try:
-        history, anomalies = run(cluster, options.minutes * 60, random.Random(options.seed))
-    finally:
-        for node in cluster.nodes:
-            node.kill()
+    options.directory.mkdir(parents=True, exist_ok=True)
+    seconds = options.minutes * 60
+    with cluster_for(options.directory, options.nodes, options.faults, seconds) as cluster:
+        history, anomalies = run(cluster, seconds, random.Random(options.seed), options.faults)
     history.dump(options.directory / "history.jsonl")
     sys.exit(1 if anomalies else 0)
 

@@ -114,7 +114,7 @@ class Consuming:
                 if message.error() is None:
                     by_partition.setdefault(message.partition(), []).append((message.offset(), decode(message.value())))
             for partition, records in by_partition.items():
-                self.polls.append(Poll(self.name, partition, records, fresh=partition in self.fresh))
+                self.polls.append(Poll(self.name, partition, records, partition in self.fresh, self.group or ""))
                 self.fresh.discard(partition)
                 self.read += len(records)
         self.consumer.close()

@@ -41,10 +41,10 @@ def sha256(path):
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def listening_inodes(port):
-    """Inodes of the sockets that listen on a port."""
+def listening_inodes(port, pid="self"):
+    """Inodes of the sockets that listen on a port, in the network of a process."""
     found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in (f"/proc/{pid}/net/tcp", f"/proc/{pid}/net/tcp6"):
         with open(table) as f:
             for line in f.readlines()[1:]:
                 cells = line.split()
@@ -70,6 +70,7 @@ class Broker:
     """Our release binary. The data directory outlives restarts; the log file gathers all of them."""
 
     kind = "chronik"
+    host = "127.0.0.1"
 
     def __init__(self, directory, extra_args=()):
         self.directory = directory
@@ -84,7 +85,7 @@ class Broker:
 
     @property
     def bootstrap(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def pid(self):
@@ -92,7 +93,11 @@ class Broker:
 
     def argv(self):
         return [str(SERVER), "start", "--data-dir", str(self.data), "--kafka-port", str(self.port),
-                "--bind", "127.0.0.1", "--node-id", "1", *self.extra_args]
+                "--bind", self.host, "--node-id", "1", *self.extra_args]
+
+    def command(self):
+        """What is run: argv, or argv inside of something whose pid is the broker's too."""
+        return self.argv()
 
     def environment(self):
         return dict(os.environ)
@@ -110,7 +115,7 @@ class Broker:
         self.seen = self.log_path.stat().st_size if self.log_path.exists() else 0
         begin = time.monotonic()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                             cwd=self.directory, env=self.environment())
         self.wait_ready(begin + READY_LIMIT_S)
         self.started_in_ms = (time.monotonic() - begin) * 1000
@@ -120,7 +125,7 @@ class Broker:
     def start_and_kill_within(self, seconds):
         """Starts the process and kills it in the middle of its start, or shortly after."""
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                             cwd=self.directory, env=self.environment())
         time.sleep(seconds)
         self.kill()
@@ -144,7 +149,7 @@ class Broker:
 
     def check_identity(self):
         """The process that we started is the one that listens, and it runs the built file."""
-        inodes = listening_inodes(self.port)
+        inodes = listening_inodes(self.port, self.pid)
         if not inodes or not inodes <= open_sockets(self.pid):
             raise BrokerError(f"port {self.port} is not served by pid {self.pid}")
         running, built = sha256(f"/proc/{self.pid}/exe"), sha256(self.executable())

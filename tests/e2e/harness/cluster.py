@@ -1,4 +1,5 @@
-"""Several nodes as processes on loopback, started as the deployment guide prints it."""
+"""Several nodes as processes, started as the deployment guide prints it: on loopback, or each in a network namespace;
+with directories of the same file system, or each on a disk of its own."""
 
 import os
 import signal
@@ -6,13 +7,14 @@ import subprocess
 import time
 
 from .broker import READY_LIMIT_S, Broker, BrokerError, free_port
+from .disk import Disk, Faults
 from .errors import NONE
 from .paths import SERVER
 from .raw import RawClient
 
 
 class Node(Broker):
-    """One node of a cluster."""
+    """One node of a cluster, on loopback."""
 
     def __init__(self, directory, node_id, peers_of):
         super().__init__(directory)
@@ -21,13 +23,23 @@ class Node(Broker):
         self.peers_of = peers_of
         self.bootstraps = node_id == 1
         self.paused = False
+        self.disk = self.faults = None
 
     def argv(self):
-        peers = ",".join(f"{peer.node_id}@127.0.0.1:{peer.raft_port}" for peer in self.peers_of(self))
-        argv = [str(SERVER), "raft-cluster", "--node-id", str(self.node_id), "--raft-addr", f"127.0.0.1:{self.raft_port}",
+        peers = ",".join(f"{peer.node_id}@{peer.host}:{peer.raft_port}" for peer in self.peers_of(self))
+        argv = [str(SERVER), "raft-cluster", "--node-id", str(self.node_id), "--raft-addr", f"{self.host}:{self.raft_port}",
                 "--peers", peers, "--kafka-port", str(self.port), "--data-dir", str(self.data),
-                "--bind", "127.0.0.1", "--advertise", "127.0.0.1", *self.extra_args]
+                "--bind", self.host, "--advertise", self.host, *self.extra_args]
         return argv + (["--bootstrap"] if self.bootstraps else [])
+
+    def give_disk(self, mib):
+        """A disk of the node's own, which can be filled, and syncs and a clock that can be made to go wrong."""
+        self.disk = Disk(self.directory, mib)
+        self.data = self.disk.root / "store"
+        self.faults = Faults(self.directory / "faults")
+
+    def environment(self):
+        return {**super().environment(), **(self.faults.environment() if self.faults else {})}
 
     def launch(self):
         """Starts the process and waits for nothing: a node is ready once a majority is up."""
@@ -35,7 +47,7 @@ class Node(Broker):
         self.seen = self.log_path.stat().st_size if self.log_path.exists() else 0
         self.began = time.monotonic()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                             cwd=self.directory, env=self.environment())
         self.paused = False
 
@@ -47,6 +59,12 @@ class Node(Broker):
         self.launch()
         self.await_ready()
         return self
+
+    def cure(self):
+        """Nothing is wrong with its disk and its clock any more."""
+        if self.disk is not None:
+            self.disk.relieve()
+            self.faults.clear()
 
     def pause(self):
         os.kill(self.pid, signal.SIGSTOP)
@@ -61,13 +79,34 @@ class Node(Broker):
         self.paused = False
 
 
-class Cluster:
-    """Nodes 1 to `count`, each on an empty directory of its own."""
+class RemoteNode(Node):
+    """One node of a cluster, with an address and a link of its own."""
 
-    def __init__(self, directory, count=3, extra_args=()):
-        self.nodes = [Node(directory / f"node{number}", number, self.others) for number in range(1, count + 1)]
+    def __init__(self, directory, node_id, peers_of, network):
+        super().__init__(directory, node_id, peers_of)
+        self.host = network.address(node_id)
+        self.enter = network.enter(network.space(node_id))
+
+    def command(self):
+        return [*self.enter, *self.argv()]
+
+
+class Cluster:
+    """Nodes 1 to `count`, each on an empty directory of its own; with a network, each on a link of its own; with `disk_mib`,
+    each on a disk of that size of its own."""
+
+    def __init__(self, directory, count=3, extra_args=(), network=None, disk_mib=None):
+        self.network = network
+        self.nodes = [self.new_node(directory / f"node{number}", number) for number in range(1, count + 1)]
         for node in self.nodes:
             node.extra_args = list(extra_args)
+            if disk_mib is not None:
+                node.give_disk(disk_mib)
+
+    def new_node(self, directory, number):
+        if self.network is None:
+            return Node(directory, number, self.others)
+        return RemoteNode(directory, number, self.others, self.network)
 
     def others(self, node):
         return [other for other in self.nodes if other is not node]
@@ -91,7 +130,11 @@ class Cluster:
         return self
 
     def heal(self):
-        """Every node runs and is ready."""
+        """Every node runs and is ready, on a network that is whole, and with a disk that has room."""
+        for node in self.nodes:
+            node.cure()
+        if self.network is not None:
+            self.network.heal()
         for node in self.nodes:
             if node.alive() and node.paused:
                 node.resume()
@@ -101,31 +144,44 @@ class Cluster:
         for node in started:
             node.await_ready()
 
+    def kill(self):
+        for node in self.nodes:
+            node.kill()
+
     def discard(self):
         for node in self.nodes:
             node.discard()
+        self.unmount()
+
+    def unmount(self):
+        """Ends the nodes' own disks, and what is on them."""
+        for node in self.nodes:
+            if node.disk is not None:
+                node.disk.unmount()
 
     def running(self):
         return [node for node in self.nodes if node.alive() and not node.paused]
 
-    def metadata(self, topic):
-        """The topic as some node that answers describes it."""
-        for node in self.running():
+    def metadata(self, topic, among=None):
+        """The topic as the first node that answers describes it; `among` names the nodes that are asked."""
+        return next(self.descriptions(topic, among), None)
+
+    def descriptions(self, topic, among=None):
+        for node in among or self.running():
             try:
-                with RawClient(node.port, timeout=2) as client:
+                with RawClient(node.port, timeout=2, host=node.host) as client:
                     answer = client.call("Metadata", 8, Topics=[{"Name": topic}], AllowAutoTopicCreation=False)
-                    return answer["Topics"][0]
+                    yield answer["Topics"][0]
             except OSError:
                 continue
-        return None
 
-    def leader(self, topic, partition=0):
-        """The node that leads a partition, or None."""
-        described = self.metadata(topic)
-        for part in (described or {}).get("Partitions", []):
-            if part["PartitionIndex"] == partition and part["LeaderId"] > 0:
-                return self.node(part["LeaderId"])
-        return None
+    def leader(self, topic, partition=0, among=None):
+        """The node that leads a partition, or None. A node that does not hear of the leader knows of none: what the
+        newest epoch says counts."""
+        said = [(part["LeaderEpoch"], part["LeaderId"])
+                for described in self.descriptions(topic, among) for part in described["Partitions"]
+                if part["PartitionIndex"] == partition and part["LeaderId"] > 0]
+        return self.node(max(said)[1]) if said else None
 
     def wait(self, what, condition, limit_s=60):
         limit = time.monotonic() + limit_s
@@ -141,7 +197,7 @@ class Cluster:
 
         def created():
             try:
-                with RawClient(self.running()[0].port) as client:
+                with RawClient(self.running()[0].port, host=self.running()[0].host) as client:
                     answer = client.call("CreateTopics", 4, Topics=values, timeoutMs=20000, validateOnly=False)
             except OSError:
                 return False
