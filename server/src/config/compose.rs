@@ -115,7 +115,10 @@ pub struct Link {
 pub fn consensus(config: &Config, env: &Env, link: Option<Link>) -> Result<Arc<dyn Consensus>, String> {
     match (config.consensus.backend, link) {
         (ConsensusBackend::Standalone, _) => {
-            Ok(Arc::new(StandaloneEngine::new(StandaloneOptions::default())))
+            let options = StandaloneOptions {
+                max_inflight_bytes: inflight_bytes(config),
+            };
+            Ok(Arc::new(StandaloneEngine::new(options)))
         }
         (ConsensusBackend::RaftRs, None) => Err(
             "consensus.backend = \"raft-rs\" needs a way to other nodes: write transport.backend = \"capnp\""
@@ -130,11 +133,20 @@ pub fn consensus(config: &Config, env: &Env, link: Option<Link>) -> Result<Arc<d
     }
 }
 
+/// What may wait for consensus: all that connections are read for. A connection whose request does not fit waits
+/// unread, so that nothing that was read is refused for want of room.
+fn inflight_bytes(config: &Config) -> u64 {
+    config.kafka.max_inflight_bytes as u64
+}
+
 fn raft_options(config: &Config) -> RaftOptions {
     let mut options = RaftOptions::new(config.node_id());
     let tick_ms = config.consensus.tick_ms;
     let ticks = |span_ms: u64| u32::try_from(span_ms.div_ceil(tick_ms)).unwrap_or(u32::MAX);
     options.tick = Duration::from_millis(tick_ms);
+    options.group_inflight_bytes = inflight_bytes(config);
+    // The rest is for what comes from other nodes.
+    options.node_inflight_bytes = inflight_bytes(config).saturating_mul(2);
     options.heartbeat_ticks = ticks(config.consensus.heartbeat_interval_ms);
     options.election_ticks = ticks(config.consensus.election_timeout_ms);
     // A message between nodes carries one entry at least, with a header.

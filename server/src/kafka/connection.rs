@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Responses that may be outstanding on one connection before it is not read any further.
 const MAX_PIPELINED: usize = 64;
+/// Bytes of requests that may be outstanding on one connection: enough to keep a log busy, and few enough that one
+/// client leaves room for others.
+pub const MAX_PIPELINED_BYTES: u64 = 16 << 20;
 /// How much is read at once while the length of the frame is not known, or the frame is small.
 const SMALL_READ_LEN: usize = 16 * 1024;
 /// How much is read at once of a large frame; also the most that a frame's length claims before bytes arrive.
@@ -60,6 +63,8 @@ pub struct ConnectionOptions {
     pub max_request_bytes: usize,
     /// The memory that requests in flight share.
     pub budget: Budget,
+    /// The part of it that this connection may have: one whose next request does not fit is not read any further.
+    pub pipelined_bytes: u64,
     /// Set when the server stops: what was read is answered, nothing more is read.
     pub draining: Watch<bool>,
     /// Where bytes are counted.
@@ -86,7 +91,7 @@ impl Activity {
 
 struct Pending {
     answer: BoxFuture<'static, Reply>,
-    _share: Share,
+    _shares: [Share; 2],
 }
 
 /// Serves a connection until the client closes it, breaks the protocol, or the server drains.
@@ -169,18 +174,20 @@ impl Requests {
         let mut buffer = BytesMut::new();
         // Answers that have not been given and did not take their place: whatever comes behind them waits.
         let waiting = Arc::new(AtomicUsize::new(0));
+        let own = Budget::new(self.options.pipelined_bytes);
         loop {
             let Some(frame) = self.next_frame(&mut reader, &mut buffer).await? else {
                 return Ok(End::ClientLeft);
             };
-            let share = self.options.budget.take(frame.len() as u64).await;
+            let bytes = frame.len() as u64;
+            let shares = [own.take(bytes).await, self.options.budget.take(bytes).await];
             let answer = self.start(frame, &waiting);
             self.activity.outstanding.fetch_add(1, Ordering::Relaxed);
             if self
                 .queue
                 .send(Pending {
                     answer,
-                    _share: share,
+                    _shares: shares,
                 })
                 .await
                 .is_err()

@@ -1,7 +1,7 @@
 //! The Kafka listener: accepts clients, watches over idle ones, and drains them when the server stops.
 
 use super::budget::Budget;
-use super::connection::{Activity, Client, ConnectionOptions, Service, serve};
+use super::connection::{Activity, Client, ConnectionOptions, MAX_PIPELINED_BYTES, Service, serve};
 use crate::metrics::KafkaMetrics;
 use async_std::net::{TcpListener, TcpStream};
 use chronik_core::{Env, Watch};
@@ -127,6 +127,7 @@ impl Listener {
         let options = ConnectionOptions {
             max_request_bytes: self.options.max_request_bytes,
             budget: self.open.budget.clone(),
+            pipelined_bytes: MAX_PIPELINED_BYTES,
             draining: self.open.draining.clone(),
             metrics: Arc::clone(&self.metrics),
         };

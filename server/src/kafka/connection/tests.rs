@@ -61,6 +61,7 @@ async fn connect(max_request_bytes: usize) -> Fixture {
     let options = ConnectionOptions {
         max_request_bytes,
         budget: Budget::new(1 << 20),
+        pipelined_bytes: 100_000,
         draining: draining.clone(),
         metrics: Arc::clone(&crate::metrics::Metrics::new().kafka),
     };
@@ -130,6 +131,35 @@ fn requests_that_take_their_place_start_before_earlier_ones_are_answered() {
             assert_eq!(read_frame(&mut it.client).await, body);
         }
         assert_eq!(it.echo.started.lock().unwrap().as_slice(), b"1234");
+    });
+}
+
+#[test]
+fn a_connection_with_many_bytes_outstanding_is_not_read_any_further_and_nothing_of_it_is_refused() {
+    block_on(async {
+        let mut it = connect(1 << 20).await;
+        let bodies: Vec<Vec<u8>> = (b'1'..=b'6')
+            .map(|number| [&[b'p', number][..], &[0; 40_000]].concat())
+            .collect();
+        let (mut sender, framed) = (
+            it.client.clone(),
+            bodies.iter().flat_map(|body| frame(body)).collect::<Vec<_>>(),
+        );
+        let sent = async_std::task::spawn(async move { sender.write_all(&framed).await.unwrap() });
+        it.wait_started(b"12").await;
+        for _ in 0..1000 {
+            async_std::task::yield_now().await;
+        }
+        assert_eq!(
+            it.echo.started.lock().unwrap().as_slice(),
+            b"12",
+            "the third does not fit"
+        );
+        it.echo.gate.update(|open| !std::mem::replace(open, true));
+        for body in &bodies {
+            assert!(read_frame(&mut it.client).await == *body);
+        }
+        sent.await;
     });
 }
 
