@@ -13,6 +13,7 @@ mod others;
 pub mod partitions;
 mod service;
 pub mod start;
+mod tiering;
 mod topic_settings;
 mod upkeep;
 

@@ -5,9 +5,10 @@ use crate::cluster::state::{Partition as Placed, Replica, State, Topic};
 use crate::cluster::{ClusterImage, PartitionView, PartitionsReady};
 use crate::config::Config;
 use crate::kafka::wire::ErrorCode;
-use crate::partition::{Partition, PartitionConfig, PartitionSpec};
+use crate::partition::{NodeTier, Partition, PartitionConfig, PartitionSpec, TierSpec};
 use chronik_core::consensus::{GroupStatus, Member, Membership};
 use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Watch};
+use chronik_storage_object::PartitionKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -44,6 +45,7 @@ pub struct PartitionTable {
     config: Arc<Config>,
     store: Arc<dyn LogStore>,
     consensus: Arc<dyn Consensus>,
+    tier: Option<Arc<NodeTier>>,
     env: Env,
     slots: RwLock<BTreeMap<GroupId, Slot>>,
     /// Counts changes of `slots`.
@@ -60,6 +62,7 @@ impl PartitionTable {
         config: Arc<Config>,
         store: Arc<dyn LogStore>,
         consensus: Arc<dyn Consensus>,
+        tier: Option<Arc<NodeTier>>,
         env: Env,
     ) -> Arc<Self> {
         let node = config.node_id();
@@ -69,6 +72,7 @@ impl PartitionTable {
             config,
             store,
             consensus,
+            tier,
             env,
             slots,
             changed: Watch::new(0),
@@ -241,6 +245,13 @@ impl PartitionTable {
             replica: wanted.replica,
             founding: wanted.founding,
             config: wanted.config,
+            tier: self.tier.as_ref().map(|node| TierSpec {
+                node: Arc::clone(node),
+                key: PartitionKey {
+                    topic_id: u128::from_be_bytes(wanted.topic.id.to_wire().0),
+                    partition: wanted.index as u32,
+                },
+            }),
         };
         let opened = Partition::open(spec, &*self.store, &*self.consensus, self.env.clone()).await;
         opened.map_err(|error| error.to_string())

@@ -5,7 +5,7 @@ use super::entry::{Entry, metadata_founding, own_cluster};
 use super::hosting::{Directory, Hosting};
 use super::others::{Others, Peers};
 use super::partitions::{METADATA_GROUP, PartitionTable};
-use super::{Broker, BrokerParts, BrokerService, deleted_topics, handover, upkeep};
+use super::{Broker, BrokerParts, BrokerService, deleted_topics, handover, tiering, upkeep};
 use crate::admin::{Lifecycle, Node, NodeParts};
 use crate::cluster::controller::ApplyStatus;
 use crate::cluster::{
@@ -15,10 +15,12 @@ use crate::config::{Config, compose};
 use crate::group::{GroupCoordinator, GroupLimits, HostedLogs};
 use crate::kafka::listener::{Listener, Open};
 use crate::metrics::Metrics;
+use crate::partition::NodeTier;
 use crate::peers::{DoorError, IdentityError, Nobody, NodeFile, NodeRecord};
 use chronik_core::consensus::GroupSpec;
 use chronik_core::log_store::SegmentPolicy;
 use chronik_core::{Consensus, Env, LogError, LogStore, Watch};
+use chronik_storage_object::StoreError;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -44,6 +46,8 @@ pub enum StartError {
     Door(DoorError),
     /// The metadata group cannot be opened.
     Metadata(OpenError),
+    /// The object tier cannot be used as it is configured.
+    Tier(StoreError),
     /// What is stored does not fit together.
     Inconsistent(String),
 }
@@ -60,6 +64,7 @@ impl fmt::Display for StartError {
             Self::Identity(error) => error.fmt(f),
             Self::Door(error) => error.fmt(f),
             Self::Metadata(error) => write!(f, "cannot open the metadata: {error}"),
+            Self::Tier(error) => write!(f, "cannot use the object tier: {error}"),
             Self::Inconsistent(what) => f.write_str(what),
         }
     }
@@ -144,10 +149,12 @@ impl Core {
         let peers = others.meet(way, peer.clone());
         enter(&config, &controller, &file, &advertised, peer).await?;
         lifecycle.starting("opening the partitions");
+        let tier = open_tier(&config, &env, &controller)?;
         let table = PartitionTable::new(
             Arc::clone(&config),
             Arc::clone(&store),
             Arc::clone(&consensus),
+            tier,
             env.clone(),
         );
         open_partitions(&table, &controller, &env).await?;
@@ -297,10 +304,26 @@ async fn open_partitions(
     Ok(())
 }
 
+/// The object tier, in the name of the cluster that the metadata has founded.
+fn open_tier(
+    config: &Config,
+    env: &Env,
+    controller: &Controller,
+) -> Result<Option<Arc<NodeTier>>, StartError> {
+    let image = controller.image();
+    let cluster_id = image.state.cluster_id().map_or("", |id| &**id);
+    compose::tier(config, env, cluster_id).map_err(StartError::Tier)
+}
+
 fn start_upkeep(config: &Config, table: &Arc<PartitionTable>, env: &Env) {
     let interval = Duration::from_millis(config.topics.retention_check_interval_ms);
     let rounds = upkeep::run(Arc::clone(table), env.clone(), interval);
     env.spawn.spawn("upkeep", Box::pin(rounds));
+    if config.tier.url.is_some() {
+        let interval = Duration::from_millis(config.tier.upload_interval_ms);
+        let rounds = tiering::run(Arc::clone(table), env.clone(), interval);
+        env.spawn.spawn("tiering", Box::pin(rounds));
+    }
 }
 
 fn start_groups(

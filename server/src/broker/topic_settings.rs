@@ -19,6 +19,10 @@ pub(super) fn partition_config(topic: &Topic, state: &State, config: &Config) ->
         compact: false,
         retention_ms: limited(settings.retention_ms),
         retention_bytes: limited(settings.retention_bytes).map(i64::unsigned_abs),
+        // The broker's own topics are small, and their state machines read them from the start.
+        remote_storage: settings.remote_storage && config.tier.url.is_some() && !topic.is_internal(),
+        local_retention_ms: limited(settings.local_retention_ms),
+        local_retention_bytes: limited(settings.local_retention_bytes).map(i64::unsigned_abs),
         segment_bytes: settings.segment_bytes,
         segment_ms: settings.segment_ms,
         min_insync_replicas: settings.min_insync_replicas,

@@ -7,6 +7,7 @@ mod logging;
 mod output;
 mod settings;
 mod start;
+mod tier;
 mod verify;
 
 use std::ffi::OsString;
@@ -55,6 +56,8 @@ enum Command {
     Config(config::Command),
     /// Reads a data directory and names every damaged byte range; exits with 1 if there is one.
     Verify(verify::Command),
+    /// Reads the bucket of the object tier, without a cluster.
+    Tier(tier::Command),
     /// Prints the version.
     Version,
 }
@@ -67,6 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Command::Cluster(command)) => cluster::run(&command),
         Ok(Command::Config(command)) => config::run(&command),
         Ok(Command::Verify(command)) => verify::run(&command),
+        Ok(Command::Tier(command)) => tier::run(&command),
         Ok(Command::Version) => output::print(&format!("chronik-server {}\n", env!("CARGO_PKG_VERSION"))),
         Err(error) => match error.kind {
             ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => {

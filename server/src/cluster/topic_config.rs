@@ -22,6 +22,12 @@ pub struct TopicSettings {
     pub retention_ms: i64,
     /// How much of a partition is kept; -1 for everything.
     pub retention_bytes: i64,
+    /// Whether sealed segments go to the object tier.
+    pub remote_storage: bool,
+    /// How long a tiered segment is kept locally; -1 for ever. -2 is resolved.
+    pub local_retention_ms: i64,
+    /// How much is kept locally; -1 for everything. -2 is resolved.
+    pub local_retention_bytes: i64,
     /// The size at which a segment is sealed.
     pub segment_bytes: u64,
     /// The age at which a segment is sealed.
@@ -52,6 +58,9 @@ impl TopicSettings {
         Self {
             retention_ms: number("retention.ms"),
             retention_bytes: number("retention.bytes"),
+            remote_storage: resolver.value("remote.storage.enable") == "true",
+            local_retention_ms: resolver.local("local.retention.ms", "retention.ms"),
+            local_retention_bytes: resolver.local("local.retention.bytes", "retention.bytes"),
             segment_bytes: count("segment.bytes"),
             segment_ms: number("segment.ms"),
             max_message_bytes: count("max.message.bytes"),
@@ -82,6 +91,14 @@ impl Resolver<'_> {
         let set = set.or_else(|| self.defaults.values.get(key.broker_name?));
         set.and_then(|value| key.rule.check(value).ok())
             .unwrap_or_else(|| (key.in_file)(self.file))
+    }
+
+    /// A local limit, which at -2 is the one for the whole log.
+    fn local(&self, name: &str, whole: &str) -> i64 {
+        match self.number(name) {
+            -2 => self.number(whole),
+            number => number,
+        }
     }
 
     fn number(&self, name: &str) -> i64 {
@@ -122,6 +139,16 @@ pub fn refusal(name: &str) -> String {
 /// # Errors
 /// What does not fit, for the client.
 pub fn check_limits(configs: &BTreeMap<String, String>, config: &Config) -> Result<(), String> {
+    let tiered = configs
+        .get("remote.storage.enable")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    if tiered && config.tier.url.is_none() {
+        return Err(
+            "Invalid value true for configuration remote.storage.enable: this node has no object tier \
+                    (tier.url)"
+                .to_owned(),
+        );
+    }
     let limit = config
         .storage
         .max_entry_bytes()

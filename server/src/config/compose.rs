@@ -1,7 +1,8 @@
 //! From the configuration to the parts: the one place that names every backend.
 
-use super::{Config, ConsensusBackend, StorageBackend, TransportBackend};
+use super::{Config, ConsensusBackend, StorageBackend, StoreUrl, TransportBackend};
 use crate::metrics::{FileMetrics, MeasuredFs};
+use crate::partition::{NodeTier, NodeTierParts};
 use crate::peers::Door;
 use chronik_consensus::raft_rs::RaftOptions;
 use chronik_consensus::standalone::StandaloneOptions;
@@ -10,6 +11,12 @@ use chronik_core::fs::FileSystem;
 use chronik_core::transport::{InboundStream, Peer, Transport, TransportFactory};
 use chronik_core::{Consensus, Env, LogError, LogStore};
 use chronik_storage_mmap::{DiskThreads, MmapStore, RealFs, StoreOptions};
+use chronik_storage_object::bucket::{Credentials, FileBucket, RetryPolicy, Retrying, S3Bucket, S3Options};
+use chronik_storage_object::cold::{ColdOptions, DiskCache};
+use chronik_storage_object::upload::UploadOptions;
+use chronik_storage_object::{
+    Bucket, ColdReader, Collector, StoreError, StoreErrorKind, TierMetrics, Uploader,
+};
 use chronik_transport_capnp::{CapnpFactory, CapnpOptions, Tls, TlsOptions};
 use std::fmt::Write;
 use std::io;
@@ -49,6 +56,99 @@ pub fn store(config: &Config, env: &Env, metrics: &Arc<FileMetrics>) -> Result<A
             Ok(Arc::new(MmapStore::open(options, Arc::new(files), env.clone())?))
         }
     }
+}
+
+/// The bucket of the object tier, whose requests are repeated and counted; none where there is no tier.
+///
+/// # Errors
+/// Settings that cannot work; the text names the key.
+pub fn bucket(
+    config: &Config,
+    env: &Env,
+    metrics: &Arc<TierMetrics>,
+) -> Result<Option<Arc<dyn Bucket>>, StoreError> {
+    match &config.tier.url {
+        Some(url) => bucket_at(url, config, env, metrics).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The bucket at a place, with the settings of `[tier]`; its requests are repeated and counted.
+///
+/// # Errors
+/// Settings that cannot work; the text names the key.
+pub fn bucket_at(
+    url: &StoreUrl,
+    config: &Config,
+    env: &Env,
+    metrics: &Arc<TierMetrics>,
+) -> Result<Arc<dyn Bucket>, StoreError> {
+    let tier = &config.tier;
+    let bucket: Arc<dyn Bucket> = match url {
+        StoreUrl::File(path) => Arc::new(FileBucket::open(path, env.clone())?),
+        StoreUrl::S3 { bucket, folder } => {
+            let credentials = match &tier.s3_credentials_file {
+                Some(file) => Credentials::Profile {
+                    file: file.clone(),
+                    profile: tier.s3_profile.clone(),
+                },
+                None => Credentials::Environment,
+            };
+            Arc::new(S3Bucket::open(&S3Options {
+                bucket: bucket.clone(),
+                prefix: folder.clone(),
+                endpoint: tier.s3_endpoint.as_ref().map(ToString::to_string),
+                region: tier.s3_region.clone(),
+                path_style: tier.s3_path_style,
+                credentials,
+                ca_file: tier.s3_ca_file.clone(),
+            })?)
+        }
+    };
+    let policy = RetryPolicy::default();
+    let retrying = Retrying::new(bucket, env.clone(), policy, Arc::clone(metrics));
+    Ok(Arc::new(retrying))
+}
+
+/// The object tier of the node, in the name of its cluster; none where there is none.
+///
+/// # Errors
+/// Settings that cannot work; the text names the key.
+pub fn tier(config: &Config, env: &Env, cluster_id: &str) -> Result<Option<Arc<NodeTier>>, StoreError> {
+    let metrics = Arc::new(TierMetrics::default());
+    let Some(bucket) = bucket(config, env, &metrics)? else {
+        return Ok(None);
+    };
+    let tier = &config.tier;
+    let upload = UploadOptions {
+        single_put_bytes_max: tier.upload_part_bytes,
+        part_bytes: tier.upload_part_bytes,
+        uploads_max: tier.max_uploads,
+        bytes_per_s_max: u64::try_from(tier.upload_bytes_per_second).unwrap_or(u64::MAX),
+        ..UploadOptions::default()
+    };
+    let cold = ColdOptions {
+        memory_bytes: tier.memory_cache_bytes,
+        requests_max: tier.max_reads,
+        ..ColdOptions::default()
+    };
+    let default_dir = || config.node.data_dir.join("tier-cache");
+    let dir = tier.cache_dir.clone().unwrap_or_else(default_dir);
+    let cache = DiskCache::open(&dir, tier.cache_bytes).map_err(|error| {
+        let what = format!("tier.cache_dir {}: {error}", dir.display());
+        StoreError::new(StoreErrorKind::Invalid, what)
+    })?;
+    let grace_ms = i64::try_from(tier.delete_grace_ms).unwrap_or(i64::MAX);
+    let (b, m) = (|| Arc::clone(&bucket), || Arc::clone(&metrics));
+    Ok(Some(NodeTier::new(NodeTierParts {
+        uploader: Uploader::new(b(), env.clone(), upload, m()),
+        cold: ColdReader::new(b(), env.clone(), cold, Arc::new(cache), m()),
+        collector: Collector::new(b(), env.clone(), grace_ms, m()),
+        env: env.clone(),
+        cluster_id: cluster_id.into(),
+        metrics: m(),
+        bucket,
+    })))
 }
 
 /// The file system that the selected store and the node's own file are on.

@@ -14,6 +14,7 @@ mod peer;
 mod print;
 mod problem;
 mod schema;
+mod store_url;
 mod suggest;
 mod validate;
 mod value;
@@ -33,8 +34,9 @@ pub use print::{reference, show};
 pub use problem::{Place, Problem, Problems, Source};
 pub use schema::{
     AdminConfig, ClusterConfig, Config, ConsensusConfig, GroupsConfig, KafkaConfig, LogConfig, NodeConfig,
-    ProducersConfig, StorageConfig, TopicsConfig, TransportConfig,
+    ProducersConfig, StorageConfig, TierConfig, TopicsConfig, TransportConfig,
 };
+pub use store_url::{HttpAddress, StoreUrl};
 
 /// With how many copies a partition survives the loss of a node and still has a majority.
 const USUAL_REPLICATION: usize = 3;

@@ -8,6 +8,7 @@ use super::address::Advertise;
 use super::choice::{ConsensusBackend, LogLevel, StorageBackend, TimestampType, TransportBackend};
 use super::key::{Key, Rule, Section, assign};
 use super::peer::{Endpoint, PeerAddress};
+use super::store_url::{HttpAddress, StoreUrl};
 use super::value::Setting;
 
 /// Declares one section: a struct with plain fields, its defaults, and the rows of the table.
@@ -74,6 +75,8 @@ pub struct Config {
     pub consensus: ConsensusConfig,
     /// `[storage]`
     pub storage: StorageConfig,
+    /// `[tier]`
+    pub tier: TierConfig,
     /// `[topics]`
     pub topics: TopicsConfig,
     /// `[groups]`
@@ -94,6 +97,7 @@ impl Config {
         TransportConfig::SECTION,
         ConsensusConfig::SECTION,
         StorageConfig::SECTION,
+        TierConfig::SECTION,
         TopicsConfig::SECTION,
         GroupsConfig::SECTION,
         ProducersConfig::SECTION,
@@ -265,6 +269,53 @@ section! {
 }
 
 section! {
+    /// The object tier: sealed segments of topics with remote_storage_enable are copied into a bucket, and read from there
+    /// once they are not kept on the local disk any more.
+    TierConfig as tier {
+        /// The bucket. s3://BUCKET/FOLDER is one of S3 or what speaks its protocol; file:///PATH is a directory, which
+        /// all nodes of a cluster must share. Unset, there is no tier. A folder belongs to one cluster.
+        url: Option<StoreUrl> = None, Rule::Text {
+            what: "s3://bucket/folder or file:///path", example: "s3://my-bucket/chronik",
+        };
+        /// The address of the S3 store, where it is not Amazon's.
+        s3_endpoint: Option<HttpAddress> = None, Rule::Text {
+            what: "http://host:port or https://host:port", example: "https://minio.example.com:9000",
+        };
+        /// The region of the bucket.
+        s3_region: String = "us-east-1".to_owned(), Rule::Text { what: "the name of a region", example: "eu-west-1" };
+        /// Whether the bucket's name goes into the path and not into the host's name, as stores of one's own often want.
+        s3_path_style: bool = false, Rule::Switch;
+        /// A file of profiles with aws_access_key_id and aws_secret_access_key, read again whenever it changes. Unset,
+        /// the credentials come from the environment (AWS_ACCESS_KEY_ID and its like) or the machine's role.
+        s3_credentials_file: Option<PathBuf> = None, Rule::Text {
+            what: "a path", example: "/etc/chronik/s3.credentials",
+        };
+        /// The profile in that file.
+        s3_profile: String = "default".to_owned(), Rule::Text { what: "the name of a profile", example: "chronik" };
+        /// The authority that signs the store's certificate, in a PEM file. Unset, the system's authorities count.
+        s3_ca_file: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/etc/chronik/s3-ca.pem" };
+        /// How often the leader of a partition looks for segments to upload.
+        upload_interval_ms: u64 = 10_000, Rule::millis(10, DAY);
+        /// Uploads at a time.
+        max_uploads: usize = 2, Rule::whole(1, 64);
+        /// The most bytes a second of all uploads.
+        upload_bytes_per_second: i64 = -1, Rule::bytes_or_unlimited(MIB, TIB);
+        /// Objects up to this size are written by one request, larger ones in parts of this size.
+        upload_part_bytes: u64 = 64 << 20, Rule::bytes(5 * MIB, 4 * GIB);
+        /// The directory of the disk cache, which is the cache's alone. Unset, it is tier-cache in node.data_dir.
+        cache_dir: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/var/cache/chronik" };
+        /// The size of the disk cache. 0 is no disk cache.
+        cache_bytes: u64 = 1 << 30, Rule::bytes(0, TIB);
+        /// The memory for what was read from the tier last.
+        memory_cache_bytes: u64 = 64 << 20, Rule::bytes(MIB, TIB);
+        /// The number of read requests at a time; each may hold 16 MiB.
+        max_reads: usize = 8, Rule::whole(1, 256);
+        /// How long an object is kept after the last reference to it is gone from the bucket.
+        delete_grace_ms: u64 = 1_800_000, Rule::millis(0, 365 * DAY);
+    }
+}
+
+section! {
     /// What a topic gets that its creator did not set. The keys that Kafka has as topic configurations can be set
     /// for each topic.
     TopicsConfig as topics {
@@ -279,6 +330,12 @@ section! {
         retention_ms: i64 = 604_800_000, Rule::millis_or_unlimited(0, i64::MAX);
         /// How much of a partition is kept.
         retention_bytes: i64 = -1, Rule::bytes_or_unlimited(0, i64::MAX);
+        /// Whether sealed segments go to the object tier (`[tier]`).
+        remote_storage_enable: bool = false, Rule::Switch;
+        /// How long a segment that is in the object tier is kept on the local disk as well; -2 is retention_ms, -1 for ever.
+        local_retention_ms: i64 = -2, Rule::Whole { min: -2, max: i64::MAX };
+        /// How much of a partition is kept on the local disk where the object tier has it; -2 is retention_bytes, -1 all.
+        local_retention_bytes: i64 = -2, Rule::bytes(-2, i64::MAX);
         /// The size at which a segment is sealed and the next one begins. Retention removes whole segments.
         segment_bytes: u32 = 128 << 20, Rule::bytes(MIB, GIB);
         /// The age at which a segment is sealed even if it is not full.

@@ -54,6 +54,7 @@ fn conflicts(config: &Config) -> Vec<Conflict> {
     sizes(config)
         .into_iter()
         .chain(counts(config))
+        .chain([untiered(config)])
         .chain([exposed(config)])
         .chain(nodes(config))
         .flatten()
@@ -128,6 +129,15 @@ fn counts(config: &Config) -> [Option<Conflict>; 3] {
             help: "lower min_session_timeout_ms or raise max_session_timeout_ms",
         }),
     ]
+}
+
+/// Segments go to a tier that there is not.
+fn untiered(config: &Config) -> Option<Conflict> {
+    (config.topics.remote_storage_enable && config.tier.url.is_none()).then(|| Conflict {
+        keys: ["topics.remote_storage_enable", "tier.url"],
+        message: "segments shall go to the object tier, and there is none".to_owned(),
+        help: "give tier.url, for example \"file:///var/lib/chronik-tier\" or \"s3://my-bucket/chronik\"",
+    })
 }
 
 /// Operators' requests that come over a network carry a token.

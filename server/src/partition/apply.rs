@@ -128,6 +128,7 @@ impl Applier {
             ledger.pace = CheckpointPace::new(state.applied.index);
             ledger.state = state;
         }
+        self.partition.show_tier();
         self.partition.publish_state();
         Ok(())
     }
@@ -181,6 +182,9 @@ impl Applier {
             }
             ledger.pace.is_due()
         };
+        if effects.tier_changed {
+            self.partition.show_tier();
+        }
         self.partition.publish_state();
         if due {
             self.partition.checkpoint();
@@ -200,7 +204,7 @@ impl Applier {
             self.partition.maintain(Maintenance::Roll { policy, now: true });
             self.since_segment_end = u64::MAX;
         }
-        if effects.log_start_moved {
+        if effects.log_start_moved || effects.local_start_moved {
             self.partition.purge();
         }
     }

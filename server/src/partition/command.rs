@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chronik_core::Offset;
+use chronik_storage_object::TierCommand;
 
 /// A decision that the leader took and that the log carries, so that apply needs no clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) enum Command {
     Roll,
     /// These producers have been silent for long: forget them unless they wrote past the given base offset.
     ForgetProducers(Vec<(i64, i64)>),
+    /// A change of what is in the object tier.
+    Tier(TierCommand),
 }
 
 impl Command {
@@ -24,6 +27,10 @@ impl Command {
                 out.put_i64(offset.0);
             }
             Self::Roll => out.put_u8(2),
+            Self::Tier(command) => {
+                out.put_u8(4);
+                out.put_slice(&command.encode());
+            }
             Self::ForgetProducers(producers) => {
                 out.put_u8(3);
                 for (id, last_base_offset) in producers {
@@ -47,6 +54,7 @@ impl Command {
                 }
                 Some(Self::ForgetProducers(producers))
             }
+            4 => Some(Self::Tier(TierCommand::decode(&payload).ok()?)),
             _ => None,
         }
     }

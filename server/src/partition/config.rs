@@ -25,6 +25,12 @@ pub struct PartitionConfig {
     pub retention_ms: Option<i64>,
     /// `retention.bytes`, none for -1.
     pub retention_bytes: Option<u64>,
+    /// `remote.storage.enable`: sealed segments go to the object tier.
+    pub remote_storage: bool,
+    /// `local.retention.ms`, with -2 resolved; none for -1.
+    pub local_retention_ms: Option<i64>,
+    /// `local.retention.bytes`, with -2 resolved; none for -1.
+    pub local_retention_bytes: Option<u64>,
     /// `segment.bytes`.
     pub segment_bytes: u64,
     /// `segment.ms`.
@@ -48,6 +54,9 @@ impl PartitionConfig {
         compact: false,
         retention_ms: Some(7 * 24 * 3_600_000),
         retention_bytes: None,
+        remote_storage: false,
+        local_retention_ms: Some(7 * 24 * 3_600_000),
+        local_retention_bytes: None,
         segment_bytes: 1 << 30,
         segment_ms: 7 * 24 * 3_600_000,
         min_insync_replicas: 1,

@@ -46,7 +46,7 @@ impl Partition {
         let mut found = -1;
         // Epochs are few: one an election. The one that holds the offset is the smallest that ends after it.
         while let Some((data_term, _)) = term
-            .and_then(|term| self.reader.end_of_term(term))
+            .and_then(|term| self.log().end_of_term(term))
             .filter(|e| e.1 > offset)
         {
             found = leader_epoch(data_term);
@@ -66,7 +66,7 @@ impl Partition {
         let Some(term) = term_of(epoch).filter(|_| epoch < view.leader_epoch) else {
             return EpochEnd::UNKNOWN;
         };
-        match self.reader.end_of_term(term) {
+        match self.log().end_of_term(term) {
             Some((term, end)) => EpochEnd {
                 leader_epoch: leader_epoch(term),
                 end_offset: end.0,

@@ -120,7 +120,7 @@ impl Partition {
             LogError::Compacted { .. } => PartitionError::OffsetOutOfRange,
             other => PartitionError::Storage(other),
         };
-        self.reader
+        self.log()
             .read_offsets(offsets, max_bytes)
             .map_err(moved)?
             .get()

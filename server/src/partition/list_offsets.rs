@@ -92,10 +92,19 @@ impl Partition {
         };
         match query {
             OffsetQuery::Latest => Ok(place(end, view.leader_epoch)),
-            OffsetQuery::Earliest | OffsetQuery::EarliestLocal => {
-                Ok(place(view.log_start, self.epoch_at(view.log_start, &view)))
+            OffsetQuery::Earliest => Ok(place(view.log_start, self.epoch_at(view.log_start, &view))),
+            OffsetQuery::EarliestLocal => {
+                let local = view.log_start.max(self.reader.state().offset_start);
+                Ok(place(local, self.epoch_at(local, &view)))
             }
-            OffsetQuery::LatestTiered | OffsetQuery::EarliestPendingUpload => Ok(FoundOffset::NONE),
+            OffsetQuery::LatestTiered => Ok(self.latest_tiered().map_or(FoundOffset::NONE, |offset| {
+                place(offset, self.epoch_at(offset, &view))
+            })),
+            OffsetQuery::EarliestPendingUpload => {
+                Ok(self.earliest_pending(&view).map_or(FoundOffset::NONE, |offset| {
+                    place(offset, self.epoch_at(offset, &view))
+                }))
+            }
             OffsetQuery::MaxTimestamp => self.find_time(TimeQuery::Maximum, &view, end).await,
             OffsetQuery::AtOrAfter(time) => self.find_time(TimeQuery::AtOrAfter(time), &view, end).await,
         }
@@ -108,7 +117,7 @@ impl Partition {
         view: &View,
         end: Offset,
     ) -> Result<FoundOffset, PartitionError> {
-        let Some(meta) = self.reader.find_time(query, end)?.get().await? else {
+        let Some(meta) = self.log().find_time(query, end)?.get().await? else {
             return Ok(FoundOffset::NONE);
         };
         if meta.max_timestamp_ms < 0 {

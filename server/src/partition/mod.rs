@@ -9,6 +9,7 @@
 //! 4. [`fetch`](Partition::fetch) (`fetch.rs`): consumers get slices of the log's own bytes.
 //!
 //! Beside the path: `open.rs` (life of a partition), `list_offsets.rs` and `epochs.rs` (questions about the log),
+//! `tier.rs` (cold segments as objects; `chronik_storage_object` does the work),
 //! `retention.rs` (the leader decides, apply does; `command` is what the log carries),
 //! `checkpoint.rs` (how little a restart replays).
 //!
@@ -32,6 +33,7 @@ mod replicate;
 mod retention;
 mod stamp;
 mod state;
+mod tier;
 
 pub use config::PartitionConfig;
 pub use epochs::EpochEnd;
@@ -42,6 +44,7 @@ pub use notify::{Ended, Signal, Subscription, View};
 pub use open::{Partition, PartitionSpec};
 pub use produce::Acks;
 pub use replicate::{InProgress, ProduceOutcome};
+pub use tier::{NodeTier, NodeTierParts, TierRoundError, TierSpec, TierStatus};
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::notify::{Ended, Notifier, Signal, Subscription, View};
 use super::retention::UpkeepState;
 use super::stamp::{BatchStamper, leader_epoch};
 use super::state::PartitionState;
+use super::tier::{PartitionTier, TierSpec};
 
 /// What a partition is opened from.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct PartitionSpec {
     pub founding: Membership,
     /// The settings.
     pub config: PartitionConfig,
+    /// Its place in the object tier, on a node that has one.
+    pub tier: Option<TierSpec>,
 }
 
 /// What all decisions about producers are taken under.
@@ -58,6 +61,7 @@ pub struct Partition {
     pub(super) ledger: Mutex<Ledger>,
     pub(super) notifier: Notifier,
     pub(super) upkeep: Mutex<UpkeepState>,
+    pub(super) tier: PartitionTier,
     config: Mutex<Arc<PartitionConfig>>,
 }
 
@@ -79,6 +83,7 @@ impl Partition {
             replica,
             founding,
             config,
+            tier,
         } = spec;
         let log = store.open_group(group, config.segment_policy())?;
         let reader = Arc::clone(&log.reader);
@@ -93,8 +98,9 @@ impl Partition {
             })
             .await?;
         let progress = group.watch();
+        let tier = PartitionTier::new(tier, &reader);
         let partition = Arc::new(Self::assemble(
-            (name, replica),
+            (name, replica, tier),
             group,
             progress,
             reader,
@@ -115,7 +121,7 @@ impl Partition {
 
     /// Puts the parts together, with the state of the newest checkpoint that is committed.
     fn assemble(
-        (name, replica): (Arc<str>, Member),
+        (name, replica, tier): (Arc<str>, Member, PartitionTier),
         group: Arc<dyn ConsensusGroup>,
         progress: Watch<Progress>,
         reader: Arc<dyn LogReader>,
@@ -133,6 +139,7 @@ impl Partition {
             serving: false,
             ended: None,
         };
+        tier.show(&state.tier);
         let ledger = Ledger {
             pace: CheckpointPace::new(state.applied.index),
             state,
@@ -149,6 +156,7 @@ impl Partition {
             ledger: Mutex::new(ledger),
             notifier: Notifier::new(view),
             upkeep: Mutex::new(UpkeepState::default()),
+            tier,
             config: Mutex::new(Arc::new(config)),
         })
     }

@@ -94,21 +94,23 @@ impl Partition {
             return None;
         }
         let view = self.view();
-        let total: u64 = segments.iter().map(|segment| segment.size_bytes).sum();
+        let pieces = self.pieces(config, segments);
+        let total: u64 = pieces.iter().map(|piece| piece.size_bytes).sum();
         let mut excess = config
             .retention_bytes
             .map_or(0, |keep| total.saturating_sub(keep));
         let mut cut = view.log_start;
-        for segment in segments {
+        for segment in &pieces {
             let by_size = excess > 0 && excess >= segment.size_bytes;
-            let droppable = segment.sealed
-                && segment.last.index <= view.applied
-                && (by_size || expired(segment, config, now_ms) || segment.offsets.end <= view.log_start);
+            let old = expired(segment.max_timestamp_ms, config.retention_ms, now_ms);
+            let droppable = segment.is_complete
+                && segment.end <= view.high_watermark
+                && (by_size || old || segment.end <= view.log_start);
             if !droppable {
                 break;
             }
             excess = excess.saturating_sub(segment.size_bytes);
-            cut = cut.max(segment.offsets.end);
+            cut = cut.max(segment.end);
         }
         (cut > view.log_start).then_some(Command::AdvanceLogStart(cut))
     }
@@ -127,7 +129,8 @@ impl Partition {
             }
         };
         let old = now_ms.saturating_sub(since) >= config.segment_ms;
-        (old || (config.delete && expired(active, config, now_ms))).then_some(Command::Roll)
+        let expired = expired(active.max_timestamp_ms, config.retention_ms, now_ms);
+        (old || (config.delete && expired)).then_some(Command::Roll)
     }
 
     /// The producers that were silent for long.
@@ -178,7 +181,7 @@ impl Partition {
     }
 
     /// Proposes a command.
-    fn propose_command(&self, command: &Command) -> Result<ProposalHandle, PartitionError> {
+    pub(super) fn propose_command(&self, command: &Command) -> Result<ProposalHandle, PartitionError> {
         let payload: BytesMut = command.encode();
         let proposal = Proposal {
             kind: EntryKind::Command,
@@ -208,21 +211,20 @@ impl Partition {
     async fn purge_below_log_start(&self) -> Result<(), PartitionError> {
         let view = self.view();
         let log = self.reader.state();
-        if view.log_start <= log.offset_start {
+        // Below this, records are deleted, or the tier has them.
+        let keep_from = view.log_start.max(self.local_start());
+        if keep_from <= log.offset_start {
             return Ok(());
         }
-        let through = if view.log_start < view.high_watermark {
+        let through = if keep_from < view.high_watermark {
             let entries = self
-                .read(
-                    view.log_start..view.log_start.checked_add(1).unwrap_or(view.log_start),
-                    0,
-                )
+                .read(keep_from..keep_from.checked_add(1).unwrap_or(keep_from), 0)
                 .await?;
             entries.first().map_or(log.purged.index, |entry| {
                 LogIndex(entry.id.index.0.saturating_sub(1))
             })
         } else {
-            self.checkpoint_emptied(view.log_start)
+            self.checkpoint_emptied(keep_from)
         };
         // Without entries to drop the log start is not told to the store either: the command that moved it is still in
         // the log, and a log that has no checkpoint yet is replayed from the offset at which its first entry lies.
@@ -230,7 +232,7 @@ impl Partition {
         if let Some(through) = checkpoint.filter(|at| at.index > log.purged.index) {
             self.maintain(Maintenance::Purge(Purge {
                 through,
-                offset_start: view.log_start,
+                offset_start: keep_from,
             }));
         }
         Ok(())
@@ -251,9 +253,7 @@ impl Partition {
     }
 }
 
-/// Whether every record of a segment is older than `retention.ms`; one without timestamps never is.
-fn expired(segment: &SegmentInfo, config: &PartitionConfig, now_ms: i64) -> bool {
-    config.retention_ms.is_some_and(|keep_ms| {
-        segment.max_timestamp_ms >= 0 && now_ms.saturating_sub(segment.max_timestamp_ms) > keep_ms
-    })
+/// Whether every record of a segment is older than a limit; one without timestamps never is.
+pub(super) fn expired(max_timestamp_ms: i64, keep_ms: Option<i64>, now_ms: i64) -> bool {
+    keep_ms.is_some_and(|keep_ms| max_timestamp_ms >= 0 && now_ms.saturating_sub(max_timestamp_ms) > keep_ms)
 }

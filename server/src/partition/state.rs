@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chronik_core::log_store::Checkpoint;
 use chronik_core::{Entry, EntryKind, LogId, Offset};
+use chronik_storage_object::TierState;
+use chronik_storage_object::state::Applied;
 
 use crate::kafka::record::batch::Batches;
 use crate::kafka::record::{BatchView, ProducerFields};
@@ -14,7 +16,9 @@ use super::command::Command;
 use super::producer_state::{BATCHES_KEPT, Producer, ProducerBatch, ProducerTable};
 
 /// The first byte of a checkpoint.
-const CHECKPOINT_VERSION: u8 = 1;
+const CHECKPOINT_VERSION: u8 = 2;
+/// The first byte of a checkpoint from before there was a tier.
+const CHECKPOINT_VERSION_UNTIERED: u8 = 1;
 
 /// The state as of one entry. Built by [`PartitionState::apply`] alone, live and in replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(super) struct PartitionState {
     pub(super) log_start: Offset,
     /// The idempotent producers.
     pub(super) producers: ProducerTable,
+    /// What is in the object tier.
+    pub(super) tier: TierState,
 }
 
 /// What an entry asks of this replica beyond the state.
@@ -34,6 +40,10 @@ pub(super) struct PartitionState {
 pub(super) struct Effects {
     /// The log start moved: the prefix can be dropped.
     pub(super) log_start_moved: bool,
+    /// What is in the tier changed.
+    pub(super) tier_changed: bool,
+    /// Local data is not needed any more: the prefix can be dropped.
+    pub(super) local_start_moved: bool,
     /// The active segment shall end.
     pub(super) roll: bool,
 }
@@ -42,6 +52,8 @@ impl Effects {
     /// Both together.
     pub(super) fn join(&mut self, other: Self) {
         self.log_start_moved |= other.log_start_moved;
+        self.tier_changed |= other.tier_changed;
+        self.local_start_moved |= other.local_start_moved;
         self.roll |= other.roll;
     }
 }
@@ -55,6 +67,7 @@ impl PartitionState {
             next_offset: offset_start,
             log_start: offset_start,
             producers,
+            tier: TierState::default(),
         }
     }
 
@@ -126,8 +139,16 @@ impl PartitionState {
                 let to = to.min(self.next_offset);
                 effects.log_start_moved = to > self.log_start;
                 self.log_start = self.log_start.max(to);
+                effects.tier_changed = self.tier.remove_below(self.log_start) != Applied::Ignored;
             }
             Command::Roll => effects.roll = true,
+            Command::Tier(command) => {
+                let applied = self.tier.apply(&command);
+                effects.tier_changed = applied != Applied::Ignored;
+                effects.local_start_moved = matches!(applied, Applied::DropLocal(_));
+                // A segment that was uploaded while the log start moved past it is garbage at once.
+                self.tier.remove_below(self.log_start);
+            }
             Command::ForgetProducers(producers) => {
                 for (id, last_base_offset) in producers {
                     self.producers.forget(id, last_base_offset);
@@ -139,9 +160,14 @@ impl PartitionState {
 
     /// The state as a checkpoint of the last applied entry. Equal states give equal bytes.
     pub(super) fn checkpoint(&self) -> Checkpoint {
-        let mut out = BytesMut::with_capacity(17 + self.producers.len() * (12 + BATCHES_KEPT * 24));
+        let tier = self.tier.encode();
+        let mut out =
+            BytesMut::with_capacity(21 + tier.len() + self.producers.len() * (12 + BATCHES_KEPT * 24));
         out.put_u8(CHECKPOINT_VERSION);
         out.put_i64(self.log_start.0);
+        // A state of 4 GiB would be one of more segments than can be uploaded.
+        out.put_u32(tier.len() as u32);
+        out.put_slice(&tier);
         for (id, producer) in self.producers.sorted() {
             out.put_i64(id);
             out.put_i16(producer.epoch);
@@ -165,10 +191,17 @@ impl PartitionState {
     /// Reads a checkpoint; none if it is not one that this version wrote.
     pub(super) fn from_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
         let mut data = checkpoint.data.clone();
-        if data.try_get_u8().ok()? != CHECKPOINT_VERSION {
-            return None;
-        }
+        let version = data.try_get_u8().ok()?;
         let log_start = Offset(data.try_get_i64().ok()?);
+        let tier = match version {
+            CHECKPOINT_VERSION => {
+                let len = data.try_get_u32().ok()? as usize;
+                let tier = (len <= data.len()).then(|| data.split_to(len))?;
+                TierState::decode(&tier).ok()?
+            }
+            CHECKPOINT_VERSION_UNTIERED => TierState::default(),
+            _ => return None,
+        };
         let mut producers = ProducerTable::default();
         while data.has_remaining() {
             let (id, producer) = read_producer(&mut data)?;
@@ -180,6 +213,7 @@ impl PartitionState {
             next_offset: checkpoint.next_offset,
             log_start,
             producers,
+            tier,
         })
     }
 }

@@ -57,6 +57,7 @@ impl Rig {
             replica: ME,
             founding,
             config,
+            tier: None,
         };
         let engine = StandaloneEngine::new(StandaloneOptions::default());
         let opened = sim.block_on(Partition::open(spec, &store, &engine, sim.env()));

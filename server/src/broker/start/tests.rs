@@ -263,7 +263,7 @@ async fn run(
     let advertised = (format!("host-{node}"), 9092);
     let entering = enter(&config, &controller, &file, &advertised, peer).await;
     entering.map_err(|error| text(&error))?;
-    let table = PartitionTable::new(Arc::clone(&config), store, consensus, env.clone());
+    let table = PartitionTable::new(Arc::clone(&config), store, consensus, None, env.clone());
     let opened = open_partitions(&table, &controller, &env).await;
     opened.map_err(|error| text(&error))?;
     peers.start_leading(&table, &controller, &env);

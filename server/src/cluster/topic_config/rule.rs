@@ -35,6 +35,8 @@ pub enum Rule {
         /// The smallest.
         min: i64,
     },
+    /// true or false.
+    Switch,
     /// One of these words.
     Word(&'static [&'static str]),
     /// One value, because it is what is done anyway.
@@ -55,6 +57,7 @@ impl Rule {
         match self {
             Self::Int { .. } => ConfigType::Int,
             Self::Long { .. } => ConfigType::Long,
+            Self::Switch => ConfigType::Boolean,
             Self::Word(_) => ConfigType::String,
             Self::Only { kind, .. } => *kind,
         }
@@ -77,6 +80,10 @@ impl Rule {
                     .map_err(|_| "not a number of type LONG".to_owned())?;
                 at_least(number, *min)
             }
+            Self::Switch => match value.to_ascii_lowercase().as_str() {
+                word @ ("true" | "false") => Ok(word.to_owned()),
+                _ => Err("must be true or false".to_owned()),
+            },
             Self::Word(words) if words.contains(&value) => Ok(value.to_owned()),
             Self::Word(words) => Err(format!("must be one of {}", words.join(", "))),
             Self::Only {

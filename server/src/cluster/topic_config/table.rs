@@ -59,6 +59,22 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         in_file: |_| "0".into(),
     },
     TopicKey {
+        name: "local.retention.bytes",
+        broker_name: Some("log.local.retention.bytes"),
+        rule: Rule::Long { min: -2 },
+        documentation: "How much of a partition is kept on the local disk where the object tier has it, in bytes. -2 is \
+                        retention.bytes, -1 is no limit.",
+        in_file: |file| file.local_retention_bytes.to_string(),
+    },
+    TopicKey {
+        name: "local.retention.ms",
+        broker_name: Some("log.local.retention.ms"),
+        rule: Rule::Long { min: -2 },
+        documentation: "How long a segment that is in the object tier is kept on the local disk as well, in \
+                        milliseconds. -2 is retention.ms, -1 is no limit.",
+        in_file: |file| file.local_retention_ms.to_string(),
+    },
+    TopicKey {
         name: "max.message.bytes",
         broker_name: Some("message.max.bytes"),
         rule: Rule::Int { min: 0 },
@@ -95,6 +111,13 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         documentation: "The number of replicas that must be in sync for a write with acks=all; below it the write is \
                         refused.",
         in_file: |file| file.min_insync_replicas.to_string(),
+    },
+    TopicKey {
+        name: "remote.storage.enable",
+        broker_name: None,
+        rule: Rule::Switch,
+        documentation: "Whether sealed segments are copied into the object tier.",
+        in_file: |file| file.remote_storage_enable.to_string(),
     },
     TopicKey {
         name: "retention.bytes",
@@ -139,7 +162,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
 
 const COMPACTION: &str = "compaction is not supported yet";
 const RECOMPRESSION: &str = "batches are stored as the producer compressed them";
-const TIER: &str = "tiered storage is not supported yet";
+const TIER: &str = "segments are copied as soon as they are sealed, and deleted with their records";
 const QUOTA: &str = "replication quotas are not supported yet";
 const OWN_FILES: &str = "the store lays out its files by itself";
 
@@ -160,8 +183,6 @@ pub const NOT_OBEYED: &[(&str, &str)] = &[
         "it is set for the node, in the configuration file",
     ),
     ("leader.replication.throttled.replicas", QUOTA),
-    ("local.retention.bytes", TIER),
-    ("local.retention.ms", TIER),
     ("max.compaction.lag.ms", COMPACTION),
     (
         "message.downconversion.enable",
@@ -179,7 +200,6 @@ pub const NOT_OBEYED: &[(&str, &str)] = &[
     ("remote.copy.lag.ms", TIER),
     ("remote.log.copy.disable", TIER),
     ("remote.log.delete.on.disable", TIER),
-    ("remote.storage.enable", TIER),
     ("segment.index.bytes", OWN_FILES),
     ("segment.jitter.ms", "segments are sealed without jitter"),
 ];

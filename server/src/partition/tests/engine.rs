@@ -222,6 +222,7 @@ pub(super) fn leading() -> (Rig, Arc<Scripted>) {
         replica: ME,
         founding: Membership::default(),
         config: PartitionConfig::DEFAULTS,
+        tier: None,
     };
     let opened = sim.block_on(Partition::open(spec, &store, &engine, sim.env()));
     let partition = opened

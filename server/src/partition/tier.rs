@@ -1,0 +1,374 @@
+//! Step 5: cold segments go to the object tier and are read back from there.
+//!
+//! Every replica applies what is in the tier (`state`); the leader uploads, publishes, deletes and decides what local
+//! data can go, in rounds that never wait for each other and that nothing waits for.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chronik_core::log_store::SegmentInfo;
+use chronik_core::{Env, LogReader, Offset, Term};
+use chronik_storage_object::manifest::{Fence, Publisher};
+use chronik_storage_object::upload::{lag_bytes, next_work};
+use chronik_storage_object::{
+    Bucket, Claim, ColdReader, Collector, PartitionKey, TierCommand, TierError, TierMetrics, TierState,
+    TierView, TieredReader, Uploader,
+};
+
+use super::command::Command;
+use super::config::PartitionConfig;
+use super::error::PartitionError;
+use super::notify::View;
+use super::open::Partition;
+use super::retention::expired;
+
+/// What a node's tier is made of.
+#[derive(Debug)]
+pub struct NodeTierParts {
+    /// The bucket; it repeats requests itself.
+    pub bucket: Arc<dyn Bucket>,
+    /// Time and randomness.
+    pub env: Env,
+    /// The cluster that owns the bucket.
+    pub cluster_id: Arc<str>,
+    /// What uploads.
+    pub uploader: Uploader,
+    /// What reads.
+    pub cold: Arc<ColdReader>,
+    /// What deletes.
+    pub collector: Collector,
+    /// What was done.
+    pub metrics: Arc<TierMetrics>,
+}
+
+/// The object tier of a node, shared by its partitions.
+#[derive(Debug)]
+pub struct NodeTier {
+    parts: NodeTierParts,
+    claim: Mutex<Option<Claim>>,
+}
+
+impl NodeTier {
+    /// A tier of these parts. Nothing is asked of the bucket yet: a node starts while its store is down.
+    #[must_use]
+    pub fn new(parts: NodeTierParts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            claim: Mutex::default(),
+        })
+    }
+
+    /// What was done since the process started.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<TierMetrics> {
+        &self.parts.metrics
+    }
+
+    /// The cluster's claim on the bucket, taken at the first use.
+    async fn claim(&self) -> Result<Claim, TierError> {
+        let known = self.claim.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(claim) = known {
+            return Ok(claim);
+        }
+        let parts = &self.parts;
+        let claim = Claim::acquire(&*parts.bucket, &parts.env, &parts.cluster_id).await?;
+        log::info!(
+            "event=tier_claimed bucket={} generation={}",
+            parts.bucket.describe(),
+            claim.generation
+        );
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim.clone());
+        Ok(claim)
+    }
+}
+
+/// A partition's place in the tier.
+#[derive(Debug, Clone)]
+pub struct TierSpec {
+    /// The node's tier.
+    pub node: Arc<NodeTier>,
+    /// The partition, as objects are named.
+    pub key: PartitionKey,
+}
+
+/// The tier of one partition.
+pub(super) struct PartitionTier {
+    view: Arc<TierView>,
+    remote: Option<Remote>,
+}
+
+/// What a node with a tier has for each partition.
+struct Remote {
+    spec: TierSpec,
+    reader: Arc<dyn LogReader>,
+    /// The publisher of the term in which this replica leads. Locked while a round runs.
+    publisher: async_lock::Mutex<Option<(Term, Publisher)>>,
+}
+
+/// Why a round was not finished; the next one goes on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TierRoundError {
+    /// The tier said so.
+    Tier(TierError),
+    /// The partition said so.
+    Partition(PartitionError),
+}
+
+impl From<TierError> for TierRoundError {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+impl From<PartitionError> for TierRoundError {
+    fn from(error: PartitionError) -> Self {
+        Self::Partition(error)
+    }
+}
+
+impl fmt::Display for TierRoundError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tier(error) => write!(f, "{error}"),
+            Self::Partition(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// Where a partition stands between disk and tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierStatus {
+    /// Offsets that can be read out of the tier.
+    pub tiered: std::ops::Range<Offset>,
+    /// The first offset on the local disk.
+    pub local_start: Offset,
+    /// Bytes of objects.
+    pub tiered_bytes: u64,
+    /// Bytes of sealed segments that wait for their upload.
+    pub lag_bytes: u64,
+    /// Objects that wait for their deletion.
+    pub garbage: usize,
+}
+
+/// A segment as retention sees it, wherever it is.
+pub(super) struct Piece {
+    pub(super) end: Offset,
+    pub(super) max_timestamp_ms: i64,
+    pub(super) size_bytes: u64,
+    /// It takes no further records and, where there is a tier, is in it.
+    pub(super) is_complete: bool,
+}
+
+impl PartitionTier {
+    pub(super) fn new(spec: Option<TierSpec>, hot: &Arc<dyn LogReader>) -> Self {
+        let view = Arc::new(TierView::default());
+        let remote = spec.map(|spec| {
+            let cold = Arc::clone(&spec.node.parts.cold);
+            let reader = TieredReader::new(Arc::clone(hot), cold, spec.key, Arc::clone(&view));
+            Remote {
+                spec,
+                reader: Arc::new(reader),
+                publisher: async_lock::Mutex::new(None),
+            }
+        });
+        Self { view, remote }
+    }
+
+    /// Shows a new state to readers.
+    pub(super) fn show(&self, state: &TierState) {
+        self.view.set(state.clone());
+    }
+}
+
+impl Partition {
+    /// The whole log: the local part, and the tier behind it.
+    pub(super) fn log(&self) -> &Arc<dyn LogReader> {
+        match &self.tier.remote {
+            Some(remote) => &remote.reader,
+            None => &self.reader,
+        }
+    }
+
+    /// Shows what is in the tier to readers, before any local data goes.
+    pub(super) fn show_tier(&self) {
+        let state = self.ledger().state.tier.clone();
+        self.tier.view.set(state);
+    }
+
+    /// Below this offset the tier has what was dropped here.
+    pub(super) fn local_start(&self) -> Offset {
+        self.tier.view.get().local_start()
+    }
+
+    pub(super) fn latest_tiered(&self) -> Option<Offset> {
+        let end = self.tier.view.get().end().offset;
+        (end.0 > 0).then(|| Offset(end.0 - 1))
+    }
+
+    pub(super) fn earliest_pending(&self, view: &View) -> Option<Offset> {
+        let state = self.tier.view.get();
+        self.config()
+            .remote_storage
+            .then(|| state.end().offset.max(view.log_start))
+    }
+
+    /// Where the partition stands between disk and tier; none on a node without one.
+    #[must_use]
+    pub fn tier_status(&self) -> Option<TierStatus> {
+        self.tier.remote.as_ref()?;
+        let state = self.tier.view.get();
+        let log_start = self.view().log_start;
+        Some(TierStatus {
+            tiered: state.offsets(),
+            local_start: self.reader.state().offset_start.max(log_start),
+            tiered_bytes: state.size_bytes(),
+            lag_bytes: match self.config().remote_storage {
+                true => lag_bytes(&self.reader.segments(), &state, log_start),
+                false => 0,
+            },
+            garbage: state.garbage().len(),
+        })
+    }
+
+    /// Whether this replica has anything to do with the tier.
+    pub(crate) fn wants_tier_round(&self) -> bool {
+        let touched = self.config().remote_storage || self.tier.view.get().version() > 0;
+        self.tier.remote.is_some() && touched && self.serving_view(None).is_ok()
+    }
+
+    /// One round of the leader: uploads what is due, publishes the manifest, deletes what nobody needs, and drops local
+    /// data that the tier has. Returns at once where a round is under way, or this replica does not lead.
+    ///
+    /// # Errors
+    /// [`TierRoundError`]; the next round goes on.
+    pub async fn tier_round(&self) -> Result<(), TierRoundError> {
+        let Some(remote) = &self.tier.remote else {
+            return Ok(());
+        };
+        let Some(mut slot) = remote.publisher.try_lock() else {
+            return Ok(());
+        };
+        if self.serving_view(None).is_err() {
+            *slot = None;
+            return Ok(());
+        }
+        let node = &remote.spec.node;
+        let claim = node.claim().await?;
+        if self.config().remote_storage {
+            self.upload_due(remote).await?;
+        }
+        let term = self.progress.with(|progress| progress.term);
+        let known = slot.take().filter(|(of, _)| *of == term);
+        let (_, publisher) = slot.insert(known.unwrap_or_else(|| {
+            let fence = Fence::new(claim.generation, term, claim.cluster());
+            let (bucket, env) = (Arc::clone(&node.parts.bucket), node.parts.env.clone());
+            (term, Publisher::new(bucket, env, remote.spec.key, fence))
+        }));
+        let state = self.tier.view.get();
+        if state.version() == 0 {
+            return Ok(());
+        }
+        if let Some(command) = publisher.publish(&state).await? {
+            self.propose_tier(command).await?;
+        }
+        let state = self.tier.view.get();
+        let collected = node
+            .parts
+            .collector
+            .collect(remote.spec.key, &state, publisher)
+            .await?;
+        if let Some(command) = collected {
+            self.propose_tier(command).await?;
+        }
+        self.drop_local().await
+    }
+
+    /// Uploads sealed segments until none is left, or this replica does not lead any more.
+    async fn upload_due(&self, remote: &Remote) -> Result<(), TierRoundError> {
+        loop {
+            let view = self.serving_view(None)?;
+            let state = self.tier.view.get();
+            let segments = self.reader.segments();
+            let Some(work) = next_work(&segments, &state, view.applied, view.log_start) else {
+                return Ok(());
+            };
+            let uploader = &remote.spec.node.parts.uploader;
+            let segment = uploader
+                .upload(remote.spec.key, &self.reader, &state, &work)
+                .await?;
+            log::info!(
+                "event=segment_tiered partition={} offsets={}..{} bytes={}",
+                self.name,
+                segment.offsets.start,
+                segment.offsets.end,
+                segment.object_bytes
+            );
+            self.propose_tier(TierCommand::Add(segment)).await?;
+        }
+    }
+
+    async fn propose_tier(&self, command: TierCommand) -> Result<(), TierRoundError> {
+        let handle = self.propose_command(&Command::Tier(command))?;
+        let appended = self.settled(handle.outcome().await)?;
+        Ok(self.applied(appended.id.index).await?)
+    }
+
+    /// Drops local segments beyond `local.retention.ms` and `local.retention.bytes`, as far as the tier has them and a
+    /// manifest in the bucket says so.
+    async fn drop_local(&self) -> Result<(), TierRoundError> {
+        let config = self.config();
+        let state = self.tier.view.get();
+        if !config.remote_storage || state.published() != state.version() {
+            return Ok(());
+        }
+        let segments = self.reader.segments();
+        let below = local_cut(&config, &segments, &state, self.env.clock.wall_ms());
+        if below > self.reader.state().offset_start && below > state.local_start() {
+            self.propose_tier(TierCommand::DropLocal { below }).await?;
+        }
+        Ok(())
+    }
+
+    /// All segments of the log, oldest first, for retention: those that are in the tier alone, then the local ones.
+    pub(super) fn pieces(&self, config: &PartitionConfig, segments: &[SegmentInfo]) -> Vec<Piece> {
+        let state = self.tier.view.get();
+        let hot_start = self.reader.state().offset_start;
+        let cold = state
+            .segments()
+            .iter()
+            .filter(|segment| segment.offsets.end <= hot_start);
+        let cold = cold.map(|segment| Piece {
+            end: segment.offsets.end,
+            max_timestamp_ms: segment.max_timestamp_ms,
+            size_bytes: segment.footer_position,
+            is_complete: true,
+        });
+        let local = segments.iter().map(|segment| Piece {
+            end: segment.offsets.end,
+            max_timestamp_ms: segment.max_timestamp_ms,
+            size_bytes: segment.size_bytes,
+            is_complete: segment.sealed
+                && (!config.remote_storage || segment.offsets.end <= state.end().offset),
+        });
+        cold.chain(local).collect()
+    }
+}
+
+/// Where local retention cuts: whole segments that are in the tier.
+fn local_cut(config: &PartitionConfig, segments: &[SegmentInfo], state: &TierState, now_ms: i64) -> Offset {
+    let total: u64 = segments.iter().map(|segment| segment.size_bytes).sum();
+    let keep = config.local_retention_bytes;
+    let mut excess = keep.map_or(0, |keep| total.saturating_sub(keep));
+    let mut cut = Offset(0);
+    for segment in segments {
+        let by_size = excess > 0 && excess >= segment.size_bytes;
+        let old = expired(segment.max_timestamp_ms, config.local_retention_ms, now_ms);
+        if !segment.sealed || segment.offsets.end > state.end().offset || !(by_size || old) {
+            break;
+        }
+        excess = excess.saturating_sub(segment.size_bytes);
+        cut = segment.offsets.end;
+    }
+    cut
+}
