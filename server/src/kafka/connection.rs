@@ -1,6 +1,7 @@
 //! One client connection: frames in, responses out in the order of the requests.
 
 use super::budget::{Budget, Share};
+use super::frame_buffer::FrameBuffer;
 use super::wire::frame::FRAME_PREFIX_LEN;
 use super::wire::{OutFrame, frame_len};
 use crate::metrics::KafkaMetrics;
@@ -19,10 +20,6 @@ const MAX_PIPELINED: usize = 64;
 /// Bytes of requests that may be outstanding on one connection: enough to keep a log busy, and few enough that one
 /// client leaves room for others.
 pub const MAX_PIPELINED_BYTES: u64 = 16 << 20;
-/// How much is read at once while the length of the frame is not known, or the frame is small.
-const SMALL_READ_LEN: usize = 16 * 1024;
-/// How much is read at once of a large frame; also the most that a frame's length claims before bytes arrive.
-const LARGE_READ_LEN: usize = 256 * 1024;
 /// Slices in one vectored write; the kernel takes up to 1,024.
 const MAX_SLICES: usize = 256;
 
@@ -171,7 +168,7 @@ struct Requests {
 
 impl Requests {
     async fn run<R: AsyncRead + Unpin>(self, mut reader: R) -> io::Result<End> {
-        let mut buffer = BytesMut::new();
+        let mut buffer = FrameBuffer::default();
         // Answers that have not been given and did not take their place: whatever comes behind them waits.
         let waiting = Arc::new(AtomicUsize::new(0));
         let own = Budget::new(self.options.pipelined_bytes);
@@ -220,54 +217,35 @@ impl Requests {
     async fn next_frame<R: AsyncRead + Unpin>(
         &self,
         reader: &mut R,
-        buffer: &mut BytesMut,
+        buffer: &mut FrameBuffer,
     ) -> io::Result<Option<BytesMut>> {
         loop {
-            let missing = match buffer.first_chunk::<FRAME_PREFIX_LEN>() {
-                None => SMALL_READ_LEN,
+            let missing = match buffer.filled().first_chunk::<FRAME_PREFIX_LEN>() {
+                None => None,
                 Some(prefix) => {
                     let max = self.options.max_request_bytes;
                     let len = frame_len(*prefix, max)
                         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
                     let whole = FRAME_PREFIX_LEN + len;
-                    if buffer.len() >= whole {
-                        buffer.advance(FRAME_PREFIX_LEN);
-                        return Ok(Some(buffer.split_to(len)));
+                    if buffer.filled().len() >= whole {
+                        return Ok(Some(buffer.take(len)));
                     }
-                    whole - buffer.len()
+                    Some(whole - buffer.filled().len())
                 }
             };
-            if self.read_some(reader, buffer, missing).await? == 0 {
-                return if buffer.is_empty() {
+            let result = reader.read(buffer.room(missing)).await;
+            let count = result.as_ref().map_or(0, |read| *read);
+            buffer.arrived(count);
+            self.options.metrics.received_bytes.add(count as u64);
+            self.activity.touch();
+            if result? == 0 {
+                return if buffer.filled().is_empty() {
                     Ok(None)
                 } else {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 };
             }
         }
-    }
-
-    /// Reads once. Memory follows the bytes that arrived, not the length that a client claims.
-    async fn read_some<R: AsyncRead + Unpin>(
-        &self,
-        reader: &mut R,
-        buffer: &mut BytesMut,
-        missing: usize,
-    ) -> io::Result<usize> {
-        let start = buffer.len();
-        let len = if missing > SMALL_READ_LEN {
-            missing.min(LARGE_READ_LEN)
-        } else {
-            SMALL_READ_LEN
-        };
-        buffer.resize(start + len, 0);
-        let target = buffer.get_mut(start..).unwrap_or_default();
-        let result = reader.read(target).await;
-        let count = result.as_ref().map_or(0, |read| *read);
-        buffer.truncate(start + count);
-        self.options.metrics.received_bytes.add(count as u64);
-        self.activity.touch();
-        result
     }
 }
 

@@ -4,6 +4,7 @@ pub mod api;
 pub mod budget;
 pub mod connection;
 pub mod fetch;
+pub mod frame_buffer;
 pub mod handlers;
 pub mod listener;
 pub mod record;
