@@ -14,7 +14,7 @@ SCALE = float(os.environ.get("CHRONIK_E2E_CHAOS_SECONDS", 60)) / 60
 @pytest.mark.slow
 @pytest.mark.skipif(CONTROL, reason="the nodes are ours")
 @pytest.mark.parametrize(("nodes", "sorts", "seconds"), [
-    (3, ["processes"], 60), (3, ["links"], 45), (5, ["processes", "links"], 30)])
+    (3, ["processes"], 60), (3, ["links"], 45), (3, ["disks"], 40), (5, ["processes", "links"], 30)])
 def test_no_anomaly_through_faults(request, rng, nodes, sorts, seconds):
     with cluster_for(directory_for(request), nodes, sorts, seconds * SCALE) as cluster:
         history, anomalies = run(cluster, seconds * SCALE, rng, sorts)

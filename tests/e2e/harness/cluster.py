@@ -191,7 +191,7 @@ class Cluster:
             time.sleep(0.02)
         return value
 
-    def create_topic(self, name, partitions=1, replication=3, configs=None):
+    def create_topic(self, name, partitions=1, replication=3, configs=None, limit_s=60):
         values = [{"Name": name, "NumPartitions": partitions, "ReplicationFactor": replication,
                    "Configs": [{"Name": k, "Value": str(v)} for k, v in (configs or {}).items()]}]
 
@@ -203,8 +203,8 @@ class Cluster:
                 return False
             return answer["Topics"][0]["ErrorCode"] in (NONE, 36)
 
-        self.wait(f"topic {name} is created", created)
-        self.wait(f"topic {name} has leaders", lambda: self.led(name) == partitions)
+        self.wait(f"topic {name} is created", created, limit_s)
+        self.wait(f"topic {name} has leaders", lambda: self.led(name) == partitions, limit_s)
 
     def led(self, name):
         described = self.metadata(name) or {"Partitions": []}
