@@ -23,10 +23,10 @@ class PrintedNode(Node):
     def __init__(self, directory, node_id, command):
         super().__init__(directory, node_id, lambda _: [])
         self.port, self.raft_port = PORTS[node_id]
-        self.command = command
+        self.printed = command
 
     def argv(self):
-        words = shlex.split(self.command)
+        words = shlex.split(self.printed)
         assert words[0] == "./chronik-server"
         return [str(SERVER), *words[1:]]
 
