@@ -1,6 +1,7 @@
 //! Runs checks from a command line, in the manner of the standard test harness.
 
 mod args;
+mod page;
 mod report;
 
 pub use args::Args;
@@ -183,6 +184,7 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
     let written = [
         (&args.json, report.json(subject, &seed)),
         (&args.junit, report.junit(subject)),
+        (&args.html, report.page(subject, &seed)),
         (&args.badge, report.badge(subject, &seed)),
     ];
     for (path, text) in written {
@@ -209,10 +211,7 @@ fn text_of(line: &Line) -> String {
         Status::Inconclusive(_) => "INCONCLUSIVE".to_owned(),
         Status::Skipped(reason) => format!("skipped ({reason})"),
     };
-    let level = match line.level {
-        Level::Must => "MUST",
-        Level::Should => "SHOULD",
-    };
+    let level = report::level_name(line.level);
     let marks = line.marks.to_string();
     let met = if marks.is_empty() {
         marks

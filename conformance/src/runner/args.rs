@@ -19,6 +19,8 @@ pub struct Args {
     pub json: Option<String>,
     /// Where to write it for JUnit.
     pub junit: Option<String>,
+    /// Where to write it as a page of HTML.
+    pub html: Option<String>,
     /// Where to write the badge line.
     pub badge: Option<String>,
     /// The seed that every random choice follows.
@@ -39,6 +41,7 @@ impl Default for Args {
             ignored: false,
             json: None,
             junit: None,
+            html: None,
             badge: None,
             seed: Seed(1),
             effort: 1,
@@ -59,7 +62,7 @@ const IGNORED_WITH_VALUE: &[&str] = &[
 
 impl Args {
     /// Reads arguments: those of the standard harness, and `--seed S`, `--effort N`,
-    /// `--json FILE`, `--junit FILE`, `--badge FILE`.
+    /// `--json FILE`, `--junit FILE`, `--html FILE`, `--badge FILE`.
     ///
     /// # Errors
     /// Names the argument whose value is missing or wrong.
@@ -83,6 +86,7 @@ impl Args {
                 "--ignored" => args.ignored = true,
                 "--json" => args.json = Some(value()?),
                 "--junit" => args.junit = Some(value()?),
+                "--html" => args.html = Some(value()?),
                 "--badge" => args.badge = Some(value()?),
                 "--skip" => args.skips.push(value()?),
                 "--seed" => args.seed = value()?.parse().map_err(|error| format!("--seed: {error}"))?,

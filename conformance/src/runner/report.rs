@@ -78,16 +78,12 @@ impl Report {
 
 fn check_json(line: &Line) -> String {
     let (clause, name) = line.name.split_once(' ').unwrap_or(("", &line.name));
-    let (status, evidence) = match &line.status {
-        Status::Passed => ("passed", ""),
-        Status::Failed(failure) => ("failed", failure.0.as_str()),
-        Status::Inconclusive(failure) => ("inconclusive", failure.0.as_str()),
-        Status::Skipped(reason) => ("skipped", reason.as_str()),
+    let evidence = match &line.status {
+        Status::Passed => "",
+        Status::Failed(failure) | Status::Inconclusive(failure) => failure.0.as_str(),
+        Status::Skipped(reason) => reason.as_str(),
     };
-    let level = match line.level {
-        Level::Must => "MUST",
-        Level::Should => "SHOULD",
-    };
+    let (status, level) = (status_name(&line.status), level_name(line.level));
     format!(
         "{{\"clause\":{},\"name\":{},\"level\":\"{level}\",\"status\":\"{status}\",\"evidence\":{},\"marks\":{},\
          \"seconds\":{:.3}}}",
@@ -97,6 +93,24 @@ fn check_json(line: &Line) -> String {
         quoted(&line.marks.to_string()),
         line.took.as_secs_f64()
     )
+}
+
+/// How reports name a status.
+pub(super) const fn status_name(status: &Status) -> &'static str {
+    match status {
+        Status::Passed => "passed",
+        Status::Failed(_) => "failed",
+        Status::Inconclusive(_) => "inconclusive",
+        Status::Skipped(_) => "skipped",
+    }
+}
+
+/// How reports name a level.
+pub(super) const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Must => "MUST",
+        Level::Should => "SHOULD",
+    }
 }
 
 /// A JSON string.
@@ -116,8 +130,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Text for XML; characters that XML cannot hold become question marks.
-fn escaped(text: &str) -> String {
+/// Text for XML and HTML; characters that XML cannot hold become question marks.
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {
         match character {
@@ -170,6 +184,21 @@ mod tests {
         assert_eq!(json["checks"][1]["evidence"], "one \"two\" <three>\nfour\u{1}");
         assert_eq!(json["checks"][3]["status"], "inconclusive");
         assert_eq!(json["checks"][0]["clause"], "LS-BAS-01");
+    }
+
+    #[test]
+    fn the_page_escapes_and_shows_what_a_failure_was() {
+        let page = report().page("a&b", "0x1");
+        assert!(page.contains("<h1>Conformance of a&amp;b</h1>"), "{page}");
+        assert!(page.contains("1 passed, 2 failed, 1 skipped"), "{page}");
+        assert!(
+            page.contains("<tr class=\"failed\"><td>LS-BAS-02</td><td>MUST</td><td>b</td>"),
+            "{page}"
+        );
+        assert!(
+            page.contains("one &quot;two&quot; &lt;three&gt;&#10;four?"),
+            "{page}"
+        );
     }
 
     #[test]
