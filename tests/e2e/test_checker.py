@@ -105,6 +105,14 @@ def test_every_anomaly_that_the_checker_names_has_a_bad_history():
     assert named == set(BAD)
 
 
+def test_an_acknowledgement_without_an_offset_is_one():
+    history = good()
+    history.sends[3].offset = -1
+    assert check(history) == []
+    lost(history)
+    assert {found for found, _ in check(history)} == {"lost"}
+
+
 def test_members_of_a_group_read_together():
     history = good()
     history.polls = [Poll("g0", 0, log("v0"), True, "g"), Poll("g1", 0, [(1, "v1")], True, "g"),

@@ -7,8 +7,9 @@ import time
 
 import pytest
 from conftest import directory_for
+from harness import errors
 from harness.batch import simple
-from harness.cluster import Cluster
+from harness.cluster import Cluster, Node
 from harness.log_client import LogClient
 from harness.paths import CONTROL, SERVER
 from harness.raw import RawClient
@@ -199,3 +200,35 @@ def test_a_second_node_of_the_same_id_does_not_get_in(cluster, tmp_path):
     finally:
         twin.kill()
         twin.wait()
+
+
+def test_a_node_of_another_cluster_does_not_get_in(cluster, tmp_path):
+    cluster.create_topic(TOPIC)
+    stranger = Node(tmp_path / "stranger", 3, lambda _: [])
+    stranger.bootstraps = True
+    stranger.extra_args = ["--admin-port", "0"]
+    stranger.start()
+    own = identity(stranger)["cluster"]
+    stranger.kill()
+    # It comes back at the address of the third node, with that one's id and peers, and the directory of its own cluster.
+    three = cluster.node(3)
+    three.kill()
+    stranger.raft_port, stranger.peers_of = three.raft_port, lambda _: cluster.nodes[:2]
+    stranger.launch()
+    try:
+        names = own["cluster_id"], identity(three)["cluster"]["cluster_id"]
+        for node in (stranger, *cluster.nodes[:2]):
+            cluster.wait("each side is told", lambda n=node: refused_for(n, names), REJOIN_LIMIT_S)
+        produce(cluster, ["a"])
+        assert identity(stranger)["cluster"] == own
+        with RawClient(stranger.port) as client:
+            answer = client.call("Metadata", 8, Topics=[{"Name": TOPIC}], AllowAutoTopicCreation=False)
+        assert answer["Topics"][0]["ErrorCode"] == errors.UNKNOWN_TOPIC_OR_PARTITION, "it is another cluster's node still"
+    finally:
+        stranger.kill()
+
+
+def refused_for(node, names):
+    """Whether a node refused another for these clusters, with what to look at."""
+    lines = [line for line in node.new_log().splitlines() if "event=connection_refused" in line]
+    return any(all(name in line for name in names) and "cluster.peers" in line and "node.data_dir" in line for line in lines)

@@ -36,7 +36,7 @@ impl Greeting {
             reason
         } else if self.to != ours.node {
             Some(format!(
-                "this is node {}, not node {}: check the address of the peer",
+                "this is node {}, not node {}: check cluster.peers of the peer",
                 ours.node, self.to
             ))
         } else if self.hello.node == ours.node {
@@ -59,7 +59,7 @@ impl Welcome {
         let reason = stranger(&self.hello, ours);
         if reason.is_none() && self.hello.node != to {
             return Some(format!(
-                "at this address is node {}, not node {to}",
+                "at this address is node {}, not node {to}: check cluster.peers",
                 self.hello.node
             ));
         }
@@ -72,13 +72,13 @@ fn stranger(theirs: &Hello, ours: &Hello) -> Option<String> {
     let apart = theirs.cluster_id != ours.cluster_id;
     if apart && !theirs.cluster_id.is_empty() && !ours.cluster_id.is_empty() {
         return Some(format!(
-            "node {} belongs to cluster {:?} and node {} to cluster {:?}",
+            "node {} belongs to cluster {:?} and node {} to cluster {:?}: check cluster.peers and node.data_dir of both",
             theirs.node, theirs.cluster_id, ours.node, ours.cluster_id
         ));
     }
     (theirs.version != ours.version).then(|| {
         format!(
-            "node {} speaks version {} and node {} version {}",
+            "node {} speaks version {} and node {} version {}: run releases that go together",
             theirs.node, theirs.version, ours.node, ours.version
         )
     })

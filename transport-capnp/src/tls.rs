@@ -86,13 +86,21 @@ impl Secured {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
-        Ok(Box::new(self.connector.connect(name, io).await?))
+        let secured = self.connector.connect(name, io).await;
+        Ok(Box::new(secured.map_err(|error| refused(&error))?))
     }
 
     /// The accepting side.
     pub(crate) async fn accept(&self, io: Box<dyn Duplex>) -> io::Result<Box<dyn Duplex>> {
-        Ok(Box::new(self.acceptor.accept(io).await?))
+        let secured = self.acceptor.accept(io).await;
+        Ok(Box::new(secured.map_err(|error| refused(&error))?))
     }
+}
+
+/// What an operator can do about a handshake that failed.
+fn refused(error: &io::Error) -> io::Error {
+    let fix = "both nodes need transport.tls_ca, tls_cert and tls_key, with certificates that the other's tls_ca signed";
+    io::Error::new(error.kind(), format!("{error} ({fix})"))
 }
 
 fn certificates(setting: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

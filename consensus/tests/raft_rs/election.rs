@@ -53,6 +53,19 @@ fn a_leader_that_dies_is_replaced_and_what_was_committed_stays() {
 }
 
 #[test]
+fn votes_that_were_shared_are_asked_for_again_before_silence_decides() {
+    let silence = Duration::from_secs(1);
+    for seed in 100..160 {
+        let mut cluster = Cluster::of(seed, 3);
+        let leader = cluster.elect();
+        cluster.commit(leader, 1, 1);
+        cluster.agree();
+        cluster.kill(leader, End::Process);
+        cluster.until_within(silence, "another leader", |cluster| cluster.leader().is_some());
+    }
+}
+
+#[test]
 fn term_and_vote_survive_a_power_cut() {
     let mut cluster = Cluster::of(4, 3);
     let leader = cluster.elect();

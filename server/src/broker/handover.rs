@@ -1,4 +1,4 @@
-//! Before a node stops, others take over what it leads.
+//! Before a node stops, and where it cannot write, others take over what it leads.
 
 use super::partitions::PartitionTable;
 use crate::cluster::Controller;
@@ -35,6 +35,13 @@ pub(super) async fn run(table: &PartitionTable, controller: &Controller, env: &E
         log::warn!("event=handover_cut after_ms={}", limit.as_millis());
     };
     futures_lite::future::or(work, late).await;
+}
+
+/// Whether this node leads anything that another one can lead.
+pub(super) fn is_possible(table: &PartitionTable, controller: &Controller) -> bool {
+    let partitions = table.all();
+    let mut statuses = partitions.iter().map(|partition| partition.group().status());
+    statuses.any(|status| successor(&status).is_some()) || successor(&controller.group_status()).is_some()
 }
 
 /// Whether somebody else leads now that did not before.

@@ -3,6 +3,7 @@
 pub mod cluster_view;
 mod deleted_topics;
 mod entry;
+mod full_disk;
 mod handover;
 mod hosting;
 pub mod leaders;

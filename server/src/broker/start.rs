@@ -5,7 +5,7 @@ use super::entry::{Entry, metadata_founding, own_cluster};
 use super::hosting::{Directory, Hosting};
 use super::others::{Others, Peers};
 use super::partitions::{METADATA_GROUP, PartitionTable};
-use super::{Broker, BrokerParts, BrokerService, deleted_topics, handover, tiering, upkeep};
+use super::{Broker, BrokerParts, BrokerService, deleted_topics, full_disk, handover, tiering, upkeep};
 use crate::admin::{Lifecycle, Node, NodeParts};
 use crate::cluster::controller::ApplyStatus;
 use crate::cluster::{
@@ -178,6 +178,13 @@ impl Core {
             config, env, table, ..
         } = self;
         let groups = start_groups(&config, &table, &self.controller, &env);
+        let relief = full_disk::run(
+            self.store.health(),
+            Arc::clone(&table),
+            Arc::clone(&self.controller),
+            env.clone(),
+        );
+        env.spawn.spawn("full-disk", Box::pin(relief));
         let view = ClusterView::new(config.node_id(), Arc::clone(&table), self.peers.view());
         let control = ControlContext::new(
             self.controller,

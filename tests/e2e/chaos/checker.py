@@ -61,7 +61,7 @@ class Checker:
             at = places.get(send.value)
             if not at:
                 self.found("lost", f"{send.value}, acknowledged at {send.partition}:{send.offset}")
-            elif (send.partition, send.offset) not in at:
+            elif send.offset >= 0 and (send.partition, send.offset) not in at:
                 self.found("moved", f"{send.value}, acknowledged at {send.partition}:{send.offset}, lies at {sorted(at)}")
 
     def check_producers(self):
@@ -91,7 +91,7 @@ class Checker:
                            f"{partition}:{offset} is {known[0]} ({known[1]}) and {value} ({where})")
 
         for send in self.history.sends:
-            if send.outcome == OK:
+            if send.outcome == OK and send.offset >= 0:
                 see(send.partition, send.offset, send.value, "acknowledged")
         for poll in self.history.polls:
             for offset, value in poll.records:
@@ -157,7 +157,7 @@ class Checker:
         read = {value for poll in polls for _, value in poll.records}
         end = max(offset for poll in polls for offset, _ in poll.records)
         for send in self.history.sends:
-            below = send.outcome == OK and send.partition == partition and send.offset <= end
+            below = send.outcome == OK and send.partition == partition and 0 <= send.offset <= end
             if below and send.value not in read:
                 self.found("unread", f"{reader} read {partition} up to {end} and not {send.value} at {send.offset}")
 

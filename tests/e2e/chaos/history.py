@@ -11,7 +11,8 @@ OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 
 @dataclass
 class Send:
-    """One record handed to a producer. `failed` only where it surely never appears; whatever else is `unknown`."""
+    """One record handed to a producer. `failed` only where it surely never appears; whatever else is `unknown`. An
+    acknowledgement without an offset has -1."""
 
     producer: str
     partition: int

@@ -25,6 +25,9 @@ def encode(name):
 
 
 def decode(value):
+    """The name of a value. A producer that is not ours sends names alone."""
+    if b"|" not in value:
+        return value.decode()
     name = value.split(b"|", 1)[0].decode()
     if encode(name) != value:
         raise CorruptValue(name)
@@ -82,7 +85,9 @@ class Producing:
         def note(error, message):
             send.ended = time.time()
             if error is None:
-                send.outcome, send.offset = OK, message.offset()
+                # librdkafka takes the acknowledgement of a later batch for that of an earlier one, without an offset.
+                offset = message.offset()
+                send.outcome, send.offset = OK, -1 if offset is None else offset
                 self.acked += 1
         return note
 

@@ -9,6 +9,9 @@ use chronik_core::NodeId;
 use raft::StateRole;
 use std::time::Duration;
 
+/// How often votes are asked for again, after the connection to a leader was lost, before silence alone decides.
+const HURRIED_MAX: u32 = 3;
+
 /// A timeout of raft-rs that never ends.
 pub(super) const NEVER_TICKS: usize = usize::MAX / 4;
 
@@ -19,6 +22,8 @@ pub(super) struct Election {
     timeout_ticks: usize,
     /// Or at this moment, where something says that the leader is gone.
     at: Option<Duration>,
+    /// How often votes were asked for again since that was said.
+    hurried: u32,
 }
 
 impl Election {
@@ -66,6 +71,7 @@ impl Group {
             if self.leader().is_none() {
                 count(&context.counters.fast_elections, 1);
                 self.campaign(context);
+                self.campaign_again(context);
             }
         }
     }
@@ -75,6 +81,20 @@ impl Group {
         let span = u64::try_from(jitter.as_micros()).unwrap_or(u64::MAX).max(1);
         let wait = Duration::from_micros(context.env.rng.next_u64() % span);
         self.election.at = Some(context.now + wait);
+        self.election.hurried = 0;
+    }
+
+    /// Replicas that asked at the same moment share the votes between them, which tells none of them that it has lost.
+    /// Who knows of no leader a while later asks again: each time later than before, so that an election that is slow
+    /// comes to its end.
+    fn campaign_again(&mut self, context: &Context) {
+        if self.election.hurried == HURRIED_MAX || self.leader().is_some() {
+            return;
+        }
+        self.election.hurried += 1;
+        let span = context.options.fast_election_jitter * (1 << self.election.hurried);
+        let chance = context.env.rng.next_u64() % u64::try_from(span.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.election.at = Some(context.now + span + Duration::from_micros(chance));
     }
 
     /// The connection to a node is lost. A follower of a leader there forgets it, so that its lease keeps nobody from
