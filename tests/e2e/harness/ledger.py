@@ -10,6 +10,7 @@ class Ledger:
     def __init__(self, cluster, topic, partition=0):
         self.cluster, self.topic, self.partition = cluster, topic, partition
         self.acked, self.unsure = [], set()
+        self.tries = 0
 
     def try_append(self, node, value, timeout_ms=4000):
         """Whether a node acknowledged the value, as kept by a majority."""
@@ -28,15 +29,13 @@ class Ledger:
     def append(self, prefix, count, among=None, limit_s=90):
         """Appends values wherever the leader is, as the nodes `among` which it is looked for say. Each try has a value
         of its own, because it is not known what became of the one before."""
-        tries = 0
 
         def done():
-            nonlocal tries
-            tries += 1
+            self.tries += 1
             leader = self.cluster.leader(self.topic, self.partition, among)
             if leader is None or leader not in (among or self.cluster.running()):
                 return False
-            return self.try_append(leader, f"{prefix}-{tries}")
+            return self.try_append(leader, f"{prefix}-{self.tries}")
 
         for number in range(count):
             self.cluster.wait(f"record {number} of {prefix} is acknowledged", done, limit_s)
