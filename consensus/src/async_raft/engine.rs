@@ -66,12 +66,14 @@ impl AsyncRaftEngine {
     /// As [`AsyncRaftEngine::new`].
     #[doc(hidden)]
     pub fn with_guards(
-        options: AsyncRaftOptions,
+        mut options: AsyncRaftOptions,
         guards: Guards,
         env: Env,
         transport: Arc<dyn Transport>,
         inbound: Box<dyn InboundStream>,
     ) -> Result<Self, ConsensusError> {
+        // What fits into an entry fits into a message.
+        options.max_append_bytes = options.max_append_bytes.min(options.max_entry_bytes);
         if let Some(complaint) = options.complaint() {
             return Err(ConsensusError::Invalid(format!(
                 "consensus.async_raft: {complaint}"

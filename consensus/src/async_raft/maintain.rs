@@ -33,12 +33,14 @@ impl Replica {
 
     /// Purges what all members hold, to a checkpoint, so that a restart has a state to begin with.
     fn purge(&self, purge: Purge) -> Result<Ticket, ConsensusError> {
-        let purged = self.reader.state().purged;
+        let log = self.reader.state();
+        let purged = log.purged;
         let leads = self.state().leads;
         let floor = if leads { self.floor() } else { self.state().floor };
         let upto = purge.through.index.min(floor);
         let mut state = self.state();
-        let upto = upto.min(state.commit);
+        // What a quorum of others has can be committed before it is durable here.
+        let upto = upto.min(state.commit).min(log.durable);
         let through = state.checkpoints.range(..=upto).next_back().map(|(_, at)| *at);
         let through = through.filter(|at| at.index > purged.index).unwrap_or(purged);
         state.checkpoints = state.checkpoints.split_off(&through.index);

@@ -52,7 +52,7 @@ impl CrateStorage {
         MembershipConfig::new_initial(only)
     }
 
-    /// The entry that the crate appends as a leader goes into the log, durable or not.
+    /// Refuses what an instance of the crate asks for after its replica has ended.
     fn check_open(&self) -> Result<()> {
         if self.0.state().stopped {
             bail!("the replica has ended");

@@ -7,7 +7,9 @@ use crate::config::compose::Link;
 use crate::config::{Config, compose};
 use crate::kafka::listener::{Listener, ListenerOptions};
 use crate::metrics::Metrics;
-use crate::peers::{ClusterRecord, Door, Founder, NodeFile, NodeRecord, PeerClient, node_file};
+use crate::peers::{
+    Claim, ClusterRecord, Door, Engine, Founder, NodeFile, NodeRecord, PeerClient, node_file,
+};
 use chronik_core::consensus::Membership;
 use chronik_core::transport::{Bound, InboundStream};
 use chronik_core::{Env, LogStore};
@@ -42,8 +44,13 @@ impl Entry {
     /// Takes the addresses, then the directory.
     pub(super) async fn open(config: &Config, env: &Env, metrics: &Metrics) -> Result<Self, StartError> {
         let files = compose::file_system();
-        let (dir, id) = (&config.node.data_dir, config.node.cluster_id.as_deref());
-        let known = node_file::check(&*files, dir, config.node_id(), id).map_err(StartError::Identity)?;
+        let dir = &config.node.data_dir;
+        let claim = Claim {
+            node: config.node_id(),
+            cluster_id: config.node.cluster_id.as_deref(),
+            engine: compose::engine(config),
+        };
+        let known = node_file::check(&*files, dir, claim).map_err(StartError::Identity)?;
         let listener = listen(config, env, metrics).await?;
         let bound = listener
             .local_addr()
@@ -61,7 +68,7 @@ impl Entry {
             .groups()
             .contains(&METADATA_GROUP)
             .then(|| config.node_id().0);
-        let file = NodeFile::open(files, dir.clone(), env.clone(), (config.node_id(), id), old);
+        let file = NodeFile::open(files, dir.clone(), env.clone(), claim, old);
         let file = file.await.map_err(StartError::Identity)?;
         Ok(Self {
             store,
@@ -119,6 +126,7 @@ pub(super) fn metadata_founding(record: &NodeRecord) -> Membership {
 pub(super) fn own_cluster(record: &NodeRecord, cluster_id: &str) -> ClusterRecord {
     ClusterRecord {
         cluster_id: cluster_id.to_owned(),
+        engine: Engine::default(),
         founders: vec![Founder {
             node: record.node,
             incarnation: record.incarnation,

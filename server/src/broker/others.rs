@@ -48,6 +48,7 @@ impl Others<'_> {
         let service = NodeService::new(ServiceParts {
             record: self.record.clone(),
             nodes,
+            engine: door.engine,
             may_found: door.may_found,
             controller: Arc::clone(self.controller),
             admission: Admission::new(

@@ -379,7 +379,11 @@ impl Running {
         let env = self.broker.env().clone();
         self.lifecycle.draining();
         let (table, controller) = (self.broker.partitions(), self.broker.controller());
-        handover::run(table, controller, &env, self.shutdown_timeout / 2).await;
+        if self.consensus.capabilities().leadership_transfer {
+            handover::run(table, controller, &env, self.shutdown_timeout / 2).await;
+        } else {
+            log::info!("event=no_handover reason=\"the consensus backend moves leaders by election only\"");
+        }
         self.broker.groups().close();
         let late = async {
             env.clock.sleep(self.shutdown_timeout).await;

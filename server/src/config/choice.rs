@@ -53,6 +53,20 @@ choice! {
         Standalone = "standalone",
         /// Raft: an entry is committed when a majority of its replicas has it on disk.
         RaftRs = "raft-rs",
+        /// The published crate async-raft behind guards: the same promise, with fewer changes of membership.
+        AsyncRaft = "async-raft",
+    }
+}
+
+impl ConsensusBackend {
+    /// Why a group of so many voters cannot run, or nothing.
+    #[must_use]
+    pub fn refuses(self, voters: usize) -> Option<String> {
+        (self == Self::AsyncRaft && voters == 2).then(|| {
+            "consensus.backend = \"async-raft\" cannot run groups of two voters safely; take 1, or 3 and more, or \
+             \"raft-rs\""
+                .to_owned()
+        })
     }
 }
 

@@ -3,10 +3,11 @@
 use super::{Config, ConsensusBackend, StorageBackend, StoreUrl, TransportBackend};
 use crate::metrics::{FileMetrics, MeasuredFs};
 use crate::partition::{NodeTier, NodeTierParts};
-use crate::peers::Door;
+use crate::peers::{Door, Engine};
+use chronik_consensus::async_raft::AsyncRaftOptions;
 use chronik_consensus::raft_rs::RaftOptions;
 use chronik_consensus::standalone::StandaloneOptions;
-use chronik_consensus::{RaftRsEngine, StandaloneEngine};
+use chronik_consensus::{AsyncRaftEngine, RaftRsEngine, StandaloneEngine};
 use chronik_core::fs::FileSystem;
 use chronik_core::transport::{InboundStream, Peer, Transport, TransportFactory};
 use chronik_core::{Consensus, Env, LogError, LogStore};
@@ -182,6 +183,7 @@ pub fn door(config: &Config, env: &Env) -> Option<Door> {
         may_found: config.cluster.bootstrap,
         cluster_id: config.node.cluster_id.clone(),
         voters: config.cluster.metadata_voters,
+        engine: engine(config),
         env: env.clone(),
     })
 }
@@ -196,6 +198,15 @@ fn tls(config: &Config) -> Tls {
         }),
         // The configuration admits all three or none.
         _ => Tls::Plain,
+    }
+}
+
+/// What the directory and the other nodes must agree with.
+#[must_use]
+pub const fn engine(config: &Config) -> Engine {
+    match config.consensus.backend {
+        ConsensusBackend::Standalone | ConsensusBackend::RaftRs => Engine::RaftRs,
+        ConsensusBackend::AsyncRaft => Engine::AsyncRaft,
     }
 }
 
@@ -220,13 +231,18 @@ pub fn consensus(config: &Config, env: &Env, link: Option<Link>) -> Result<Arc<d
             };
             Ok(Arc::new(StandaloneEngine::new(options)))
         }
-        (ConsensusBackend::RaftRs, None) => Err(
-            "consensus.backend = \"raft-rs\" needs a way to other nodes: write transport.backend = \"capnp\""
-                .to_owned(),
-        ),
+        (backend, None) => Err(format!(
+            "consensus.backend = \"{backend}\" needs a way to other nodes: write transport.backend = \"capnp\""
+        )),
         (ConsensusBackend::RaftRs, Some(Link { transport, inbound })) => {
             let options = raft_options(config);
             let engine = RaftRsEngine::new(options, env.clone(), transport, inbound);
+            let engine = engine.map_err(|error| format!("[consensus]: {error}"))?;
+            Ok(Arc::new(engine))
+        }
+        (ConsensusBackend::AsyncRaft, Some(Link { transport, inbound })) => {
+            let options = async_raft_options(config);
+            let engine = AsyncRaftEngine::new(options, env.clone(), transport, inbound);
             let engine = engine.map_err(|error| format!("[consensus]: {error}"))?;
             Ok(Arc::new(engine))
         }
@@ -239,6 +255,27 @@ fn inflight_bytes(config: &Config) -> u64 {
     config.kafka.max_inflight_bytes as u64
 }
 
+fn async_raft_options(config: &Config) -> AsyncRaftOptions {
+    let mut options = AsyncRaftOptions::new(config.node_id());
+    options.heartbeat = Duration::from_millis(config.consensus.heartbeat_interval_ms);
+    options.election_min = Duration::from_millis(config.consensus.election_timeout_ms);
+    options.election_max = options.election_min * 2;
+    options.max_entry_bytes = largest_entry(config);
+    options.group_inflight_bytes = inflight_bytes(config);
+    // The rest is for what comes from other nodes.
+    options.node_inflight_bytes = inflight_bytes(config).saturating_mul(2);
+    options
+}
+
+/// A message between nodes carries one entry at least, with a header.
+fn largest_entry(config: &Config) -> u64 {
+    let message = config
+        .transport
+        .max_message_bytes
+        .saturating_sub(MESSAGE_HEAD_BYTES);
+    config.storage.max_entry_bytes().min(message)
+}
+
 fn raft_options(config: &Config) -> RaftOptions {
     let mut options = RaftOptions::new(config.node_id());
     let tick_ms = config.consensus.tick_ms;
@@ -249,12 +286,7 @@ fn raft_options(config: &Config) -> RaftOptions {
     options.node_inflight_bytes = inflight_bytes(config).saturating_mul(2);
     options.heartbeat_ticks = ticks(config.consensus.heartbeat_interval_ms);
     options.election_ticks = ticks(config.consensus.election_timeout_ms);
-    // A message between nodes carries one entry at least, with a header.
-    let message = config
-        .transport
-        .max_message_bytes
-        .saturating_sub(MESSAGE_HEAD_BYTES);
-    options.max_entry_bytes = config.storage.max_entry_bytes().min(message);
+    options.max_entry_bytes = largest_entry(config);
     options
 }
 

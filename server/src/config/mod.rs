@@ -83,7 +83,7 @@ impl Config {
     pub fn replication_factor(&self) -> i16 {
         let nodes = match self.consensus.backend {
             ConsensusBackend::Standalone => 1,
-            ConsensusBackend::RaftRs => 1 + self.other_peers().count(),
+            ConsensusBackend::RaftRs | ConsensusBackend::AsyncRaft => 1 + self.other_peers().count(),
         };
         let usual = i16::try_from(nodes.min(USUAL_REPLICATION)).unwrap_or(1);
         self.topics.replication_factor.unwrap_or(usual)

@@ -233,14 +233,16 @@ section! {
     /// Who decides that an entry of a log is committed.
     ConsensusConfig as consensus {
         /// standalone: one node; an entry is committed when it is durable. raft-rs: Raft; an entry is committed when a
-        /// majority of its replicas has it on disk.
+        /// majority of its replicas has it on disk. async-raft: the same by the published crate async-raft 0.6.1 behind
+        /// guards. It knows no groups of two, no growth from one, and no handover of leaders; a group that loses its
+        /// leader is without one for some election timeouts. All nodes of a cluster have the same one, for ever.
         backend: ConsensusBackend = ConsensusBackend::Standalone, Rule::Choice(ConsensusBackend::NAMES);
         /// How often a leader speaks to its followers when there is nothing to replicate.
         heartbeat_interval_ms: u64 = 200, Rule::millis(10, MINUTE);
         /// A follower that heard nothing of its leader for this long, and up to twice as long by chance, asks for votes.
         /// A connection that is lost does not wait for it.
         election_timeout_ms: u64 = 1_000, Rule::millis(50, 10 * MINUTE);
-        /// The unit in which the engine counts these times.
+        /// The unit in which raft-rs counts these times.
         tick_ms: u64 = 100, Rule::millis(5, MINUTE);
     }
 }

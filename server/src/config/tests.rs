@@ -137,7 +137,7 @@ fn a_problem_names_file_line_column_key_value_and_what_is_allowed() {
         "error: etc/node.toml:2:11: consensus.backend: \"standalon\" is not one of the allowed values\n\
          \u{20} 2 | backend = \"standalon\"\n\
          \u{20}   |           ^^^^^^^^^^^\n\
-         \u{20} allowed: \"standalone\", \"raft-rs\"\n\
+         \u{20} allowed: \"standalone\", \"raft-rs\", \"async-raft\"\n\
          \u{20} help: did you mean \"standalone\"?\n\n\
          the configuration has 1 error"
     );
@@ -210,6 +210,40 @@ fn values_that_contradict_each_other_are_refused_where_they_were_set() {
         assert_eq!(place(&problems[0]).0, line, "{text}{problems:#?}");
         assert!(problems[0].help.is_some(), "{text}{problems:#?}");
     }
+}
+
+#[test]
+fn what_async_raft_cannot_do_is_refused_with_the_other_backend_named() {
+    let three = "\"2@h:1\", \"3@h:2\"";
+    for (peers, more) in [
+        ("\"2@h:1\"", ""),
+        (three, "[topics]\nreplication_factor = 2\n"),
+        (three, "metadata_voters = 2\n"),
+    ] {
+        let (cluster, topics) = if more.starts_with('[') {
+            ("", more)
+        } else {
+            (more, "")
+        };
+        let text = format!(
+            "[consensus]\nbackend = \"async-raft\"\n[transport]\nbackend = \"capnp\"\n[cluster]\nlisten = \
+             \"0.0.0.0:5001\"\npeers = [{peers}]\n{cluster}{topics}"
+        );
+        let problems = refused(&text);
+        assert_eq!(problems.len(), 1, "{text}{problems:#?}");
+        let help = problems[0].help.as_deref().unwrap_or_default();
+        assert!(help.contains("raft-rs"), "{text}{problems:#?}");
+        let other = text.replace("async-raft", "raft-rs");
+        assert!(parse("node.toml", &other, &[]).is_ok(), "{other}");
+    }
+    assert!(
+        ConsensusBackend::AsyncRaft
+            .refuses(2)
+            .is_some_and(|why| why.contains("raft-rs"))
+    );
+    assert!(
+        ConsensusBackend::AsyncRaft.refuses(3).is_none() && ConsensusBackend::RaftRs.refuses(2).is_none()
+    );
 }
 
 /// A node of a cluster with these lines in `[cluster]`.

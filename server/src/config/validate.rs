@@ -161,7 +161,7 @@ fn nodes(config: &Config) -> Vec<Option<Conflict>> {
         consensus,
         ..
     } = config;
-    let raft = consensus.backend == ConsensusBackend::RaftRs;
+    let raft = consensus.backend != ConsensusBackend::Standalone;
     let alone = transport.backend == TransportBackend::None;
     let tls = [&transport.tls_ca, &transport.tls_cert, &transport.tls_key];
     let given = tls.iter().filter(|path| path.is_some()).count();
@@ -203,8 +203,44 @@ fn nodes(config: &Config) -> Vec<Option<Conflict>> {
                    \"raft-rs\"",
         }),
     ];
+    found.extend(async_raft(config));
     found.extend(peers(config).into_iter().map(Some));
     found
+}
+
+/// What async-raft cannot do safely.
+fn async_raft(config: &Config) -> Vec<Option<Conflict>> {
+    if config.consensus.backend != ConsensusBackend::AsyncRaft {
+        return Vec::new();
+    }
+    let others = config.other_peers().count();
+    let conflict = |other: &'static str, message: String, help: &'static str| Conflict {
+        keys: ["consensus.backend", other],
+        message,
+        help,
+    };
+    vec![
+        (others == 1).then(|| {
+            let message =
+                "async-raft cannot run groups of two voters safely, and two nodes are listed".to_owned();
+            conflict(
+                "cluster.peers",
+                message,
+                "list three nodes, or write consensus.backend = \"raft-rs\"",
+            )
+        }),
+        (others > 1 && config.cluster.metadata_voters < 3).then(|| {
+            let voters = config.cluster.metadata_voters;
+            let message = format!("async-raft cannot grow from {voters} voters of the metadata safely");
+            let help = "write metadata_voters = 3 or more, or consensus.backend = \"raft-rs\"";
+            conflict("cluster.metadata_voters", message, help)
+        }),
+        (config.topics.replication_factor == Some(2)).then(|| {
+            let message = "async-raft cannot run groups of two voters safely".to_owned();
+            let help = "write replication_factor = 1, 3 or more, or consensus.backend = \"raft-rs\"";
+            conflict("topics.replication_factor", message, help)
+        }),
+    ]
 }
 
 /// What is wrong with the list of peers.

@@ -51,6 +51,10 @@ impl Admission {
             Err(ConsensusError::NotLeader { .. }) => Answer::NotLeader {
                 leader: leader_of(&self.group.status()),
             },
+            // Asking again changes nothing.
+            Err(error @ ConsensusError::Unsupported(_)) => Answer::Refused {
+                why: error.to_string(),
+            },
             Err(error) => Answer::Later {
                 why: error.to_string(),
             },

@@ -3,7 +3,7 @@
 use super::client::PeerClient;
 use super::first_contact::{ContactError, FirstContact};
 use super::node_file::NodeFile;
-use super::record::{ClusterRecord, NodeRecord};
+use super::record::{ClusterRecord, Engine, NodeRecord};
 use super::router::{Routed, split};
 use chronik_core::transport::{BindOptions, Bound, Hello, Peer, Transport, TransportFactory};
 use chronik_core::{Env, NodeId};
@@ -48,6 +48,8 @@ pub struct Door {
     pub cluster_id: Option<String>,
     /// How many voters the metadata group shall have.
     pub voters: usize,
+    /// What decides in the groups.
+    pub engine: Engine,
     /// Time, randomness, tasks.
     pub env: Env,
 }
@@ -139,6 +141,7 @@ impl Door {
             may_found: self.may_found,
             cluster_id: self.cluster_id.clone(),
             voters: self.voters,
+            engine: self.engine,
             env: self.env.clone(),
         };
         let Routed { node, .. } = split(inbound, &self.env);

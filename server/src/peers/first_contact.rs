@@ -7,7 +7,7 @@ use super::client::PeerClient;
 use super::founding::{Attempt, Founding};
 use super::message::{Answer, Identity, Request};
 use super::node_file::{IdentityError, NodeFile};
-use super::record::ClusterRecord;
+use super::record::{ClusterRecord, Engine};
 use chronik_core::transport::{Inbound, InboundStream};
 use chronik_core::{Env, NodeId};
 use std::collections::BTreeSet;
@@ -51,6 +51,8 @@ pub struct FirstContact {
     pub cluster_id: Option<String>,
     /// How many voters the metadata group shall have.
     pub voters: usize,
+    /// What decides in its groups.
+    pub engine: Engine,
     /// Time and randomness.
     pub env: Env,
 }
@@ -110,10 +112,20 @@ impl FirstContact {
         nodes
     }
 
-    /// Says once of each peer that it lists other nodes: those who do not agree on the list found nothing together.
+    /// Says once of each peer that it lists other nodes, or has another engine: those who do not agree on these found
+    /// nothing together.
     fn compare_lists(&self, answered: &[Identity], disagreed: &mut BTreeSet<u64>) {
         let own = self.nodes();
         for peer in answered {
+            if peer.engine != self.engine && disagreed.insert(peer.node) {
+                log::error!(
+                    "event=peers_differ peer={} its_backend={} own_backend={} fix=\"give each node the same \
+                     consensus.backend\"",
+                    peer.node,
+                    peer.engine.name(),
+                    self.engine.name()
+                );
+            }
             if peer.nodes != own && disagreed.insert(peer.node) {
                 log::error!(
                     "event=peers_differ peer={} its_nodes={:?} own_nodes={own:?} fix=\"list the same nodes in \
@@ -133,6 +145,7 @@ impl FirstContact {
             nodes,
             cluster_id: self.cluster_id.as_deref(),
             voters: self.voters,
+            engine: self.engine,
             env: &self.env,
         }
     }
@@ -184,10 +197,9 @@ impl FirstContact {
     }
 
     async fn adopt(&self, cluster: ClusterRecord) -> Result<ClusterRecord, ContactError> {
-        let named = cluster.check_id(
-            self.cluster_id.as_deref(),
-            "the cluster of the peers (cluster.peers)",
-        );
+        let place = "the cluster of the peers (cluster.peers)";
+        let named = cluster.check_id(self.cluster_id.as_deref(), place);
+        let named = named.and_then(|()| cluster.check_engine(self.engine, place));
         named.map_err(ContactError::Identity)?;
         let noted = self.file.join_cluster(cluster.clone()).await;
         noted.map_err(ContactError::Identity)?;
@@ -233,6 +245,7 @@ impl FirstContact {
                     incarnation: record.incarnation,
                     may_found: self.may_found,
                     nodes: self.nodes(),
+                    engine: self.engine,
                     cluster: record.cluster,
                 })
             }
@@ -242,6 +255,15 @@ impl FirstContact {
                     "it lists the nodes {nodes:?}, this one lists {own:?} (cluster.peers)"
                 ))
             }
+            Request::Prepare { engine, .. }
+            | Request::Accept {
+                cluster: ClusterRecord { engine, .. },
+                ..
+            } if engine != self.engine => refused(format!(
+                "its consensus.backend is \"{}\", this node's is \"{}\"",
+                engine.name(),
+                self.engine.name()
+            )),
             Request::Prepare { ballot, .. } => match self.file.promise(ballot).await {
                 Ok(Ok(accepted)) => Answer::Promised {
                     incarnation: self.file.record().await.incarnation,

@@ -9,7 +9,7 @@ use super::client::PeerClient;
 use super::first_contact::DEADLINE;
 use super::message::{Answer, Request};
 use super::node_file::{IdentityError, NodeFile};
-use super::record::{Ballot, ClusterRecord, Founder};
+use super::record::{Ballot, ClusterRecord, Engine, Founder};
 use crate::cluster::TopicId;
 use chronik_core::{Env, NodeId};
 
@@ -31,6 +31,7 @@ pub(super) struct Founding<'a> {
     pub(super) nodes: &'a [u64],
     pub(super) cluster_id: Option<&'a str>,
     pub(super) voters: usize,
+    pub(super) engine: Engine,
     pub(super) env: &'a Env,
 }
 
@@ -65,7 +66,7 @@ impl Founding<'_> {
         self.accept(ballot, cluster).await
     }
 
-    /// Gathers the promises of a majority.
+    /// Gathers the promises of a majority, and of as many as the engine's first voters are.
     async fn prepare(&self, ballot: Ballot) -> Result<Option<Promises>, IdentityError> {
         let Ok(accepted) = self.file.promise(ballot).await? else {
             return Ok(None);
@@ -81,6 +82,7 @@ impl Founding<'_> {
         let request = Request::Prepare {
             ballot,
             nodes: self.nodes.to_vec(),
+            engine: self.engine,
         };
         for (node, answer) in self.client.ask_all(self.peers, &request, DEADLINE).await {
             match answer {
@@ -100,7 +102,8 @@ impl Founding<'_> {
                 Err(error) => log::debug!("event=founding_not_promised peer={node} error=\"{error}\""),
             }
         }
-        Ok((promises.founders.len() >= self.majority()).then_some(promises))
+        let needed = self.majority().max(self.engine.founders_min(self.nodes.len()));
+        Ok((promises.founders.len() >= needed).then_some(promises))
     }
 
     /// Another attempt is ahead: the next own one goes beyond it.
@@ -116,6 +119,7 @@ impl Founding<'_> {
         let drawn = || TopicId::random(&*self.env.rng).to_string();
         ClusterRecord {
             cluster_id: self.cluster_id.map_or_else(drawn, str::to_owned),
+            engine: self.engine,
             founders,
         }
     }

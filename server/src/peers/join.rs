@@ -54,13 +54,13 @@ impl Joining {
                 Ok(Answer::NotLeader { leader: Some(leader) }) if leader != self.own.node.0 => {
                     hint = Some(NodeId(leader));
                 }
-                Ok(answer) => log::debug!("event=join_step peer={whom:?} answer={answer:?}"),
-                Err(why) => {
+                Err(why) | Ok(Answer::Refused { why }) => {
                     if self.env.clock.now().saturating_sub(said) >= SAY_EVERY {
                         said = self.env.clock.now();
                         log::warn!("event=waiting_to_join peer={whom:?} error=\"{why}\"");
                     }
                 }
+                Ok(answer) => log::debug!("event=join_step peer={whom:?} answer={answer:?}"),
             }
             self.env.clock.sleep(PAUSE).await;
         }

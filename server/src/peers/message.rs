@@ -3,7 +3,7 @@
 //! A message is the byte of [`Channel::Node`], a byte with the version, and JSON; an answer is the version and JSON.
 //! Nothing here is frequent: records and votes travel on the engine's own channel.
 
-use super::record::{Ballot, ClusterRecord};
+use super::record::{Ballot, ClusterRecord, Engine};
 use crate::admin::peers::Answer as Report;
 use crate::cluster::state::Envelope;
 use bytes::Bytes;
@@ -27,6 +27,9 @@ pub enum Request {
         ballot: Ballot,
         /// The nodes whose majority decides, sorted. Who lists others does not take part.
         nodes: Vec<u64>,
+        /// What shall decide in the groups. Who has another one does not take part.
+        #[serde(default)]
+        engine: Engine,
     },
     /// Accept this founding.
     Accept {
@@ -140,6 +143,9 @@ pub struct Identity {
     pub may_found: bool,
     /// The nodes that its configuration lists, itself included, sorted.
     pub nodes: Vec<u64>,
+    /// What decides in its groups.
+    #[serde(default)]
+    pub engine: Engine,
     /// Its cluster, if it has one.
     pub cluster: Option<ClusterRecord>,
 }
@@ -233,6 +239,7 @@ mod tests {
     fn every_request_reads_back_and_no_damage_makes_it_panic() {
         let cluster = ClusterRecord {
             cluster_id: "c".to_owned(),
+            engine: Engine::AsyncRaft,
             founders: Vec::new(),
         };
         let ballot = Ballot {
@@ -243,6 +250,7 @@ mod tests {
         let prepare = Request::Prepare {
             ballot,
             nodes: nodes.clone(),
+            engine: Engine::AsyncRaft,
         };
         let accept = Request::Accept {
             ballot,

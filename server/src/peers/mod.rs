@@ -32,6 +32,6 @@ pub use forward::Nobody;
 pub use gossip::{GossipBook, Leads};
 pub use join::Joining;
 pub use message::{Answer, Identity, Request};
-pub use node_file::{IdentityError, NodeFile};
-pub use record::{ClusterRecord, Founder, NodeRecord};
+pub use node_file::{Claim, IdentityError, NodeFile};
+pub use record::{ClusterRecord, Engine, Founder, NodeRecord};
 pub use service::{NodeService, ServiceParts};

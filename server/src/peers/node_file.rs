@@ -3,7 +3,7 @@
 //! Written as a temporary file, synced, renamed, and the directory synced, so that a crash leaves the old file or the
 //! new one. Format: `docs/format/node.md`.
 
-use super::record::{Ballot, ClusterRecord, NodeRecord};
+use super::record::{Ballot, ClusterRecord, Engine, NodeRecord};
 use async_lock::Mutex;
 use chronik_core::env::DiskLane;
 use chronik_core::fs::{FileSystem, FsError, FsErrorKind, OpenMode};
@@ -49,6 +49,26 @@ pub enum IdentityError {
         /// The configuration's.
         configured: String,
     },
+    /// The groups of the directory's cluster, or of a peer's, run on another consensus engine.
+    WrongEngine {
+        /// Where the cluster was found.
+        place: String,
+        /// Its engine.
+        found: Engine,
+        /// The configuration's.
+        configured: Engine,
+    },
+}
+
+/// Whose the configuration says that a directory is.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The node.
+    pub node: NodeId,
+    /// The cluster's id, where one is configured.
+    pub cluster_id: Option<&'a str>,
+    /// What decides in the groups.
+    pub engine: Engine,
 }
 
 /// The identity of an open data directory. Changes are durable before their calls return.
@@ -86,17 +106,17 @@ pub fn read(fs: &dyn FileSystem, dir: &Path) -> Result<Option<NodeRecord>, Ident
     NodeRecord::from_bytes(&bytes).map(Some).map_err(malformed)
 }
 
-/// Reads a directory's identity and checks that it is the configured node's, and of the configured cluster where one
-/// is configured. Changes nothing.
+/// Reads a directory's identity and checks that it is the configured node's, of the configured cluster where one is
+/// configured, and of its engine. Changes nothing.
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn check(
-    fs: &dyn FileSystem,
-    dir: &Path,
-    node: NodeId,
-    cluster_id: Option<&str>,
-) -> Result<Option<NodeRecord>, IdentityError> {
+pub fn check(fs: &dyn FileSystem, dir: &Path, claim: Claim<'_>) -> Result<Option<NodeRecord>, IdentityError> {
+    let Claim {
+        node,
+        cluster_id,
+        engine,
+    } = claim;
     let record = read(fs, dir)?;
     let Some(known) = &record else { return Ok(None) };
     if known.node != node.0 {
@@ -108,6 +128,7 @@ pub fn check(
     }
     if let Some(cluster) = &known.cluster {
         cluster.check_id(cluster_id, &dir_file(dir))?;
+        cluster.check_engine(engine, &dir_file(dir))?;
     }
     Ok(record)
 }
@@ -122,11 +143,18 @@ impl NodeFile {
         fs: Arc<dyn FileSystem>,
         dir: PathBuf,
         env: Env,
-        (node, cluster_id): (NodeId, Option<&str>),
+        claim: Claim<'_>,
         adopted: Option<u64>,
     ) -> Result<Arc<Self>, IdentityError> {
-        let known = check(&*fs, &dir, node, cluster_id)?;
-        let fresh = known.is_none();
+        let known = check(&*fs, &dir, claim)?;
+        let (node, fresh) = (claim.node, known.is_none());
+        if fresh && adopted.is_some() && claim.engine != Engine::default() {
+            return Err(IdentityError::WrongEngine {
+                place: dir.display().to_string(),
+                found: Engine::default(),
+                configured: claim.engine,
+            });
+        }
         let record = known.unwrap_or_else(|| NodeRecord::new(node, adopted.unwrap_or_else(|| draw(&env))));
         let file = Arc::new(Self {
             fs,
@@ -284,6 +312,18 @@ impl fmt::Display for IdentityError {
                 "{place} belongs to cluster '{found}', and node.cluster_id says '{configured}': correct \
                  node.cluster_id, node.data_dir or cluster.peers"
             ),
+            Self::WrongEngine {
+                place,
+                found,
+                configured,
+            } => write!(
+                f,
+                "the groups of {place} run on consensus.backend = \"{}\", and this node's is \"{}\": a cluster stays \
+                 with the one that it was founded with, and nodes of the two do not mix; correct consensus.backend, or \
+                 give another node.data_dir and other cluster.peers",
+                found.name(),
+                configured.name()
+            ),
         }
     }
 }
@@ -317,7 +357,11 @@ mod tests {
             Arc::new(disk.clone()),
             DIR.into(),
             sim.env(),
-            (NodeId(node), cluster),
+            Claim {
+                node: NodeId(node),
+                cluster_id: cluster,
+                engine: Engine::default(),
+            },
             None,
         );
         sim.block_on(opening).expect("an answer")
@@ -326,6 +370,7 @@ mod tests {
     fn cluster(id: &str) -> ClusterRecord {
         ClusterRecord {
             cluster_id: id.to_owned(),
+            engine: Engine::default(),
             founders: vec![Founder {
                 node: 1,
                 incarnation: 5,
@@ -365,6 +410,31 @@ mod tests {
         );
         assert!(sim.block_on(file.join_cluster(cluster("beta"))).unwrap().is_err());
         assert!(open(&sim, &disk, 1, Some("alpha")).is_ok());
+    }
+
+    #[test]
+    fn a_directory_of_another_engine_is_refused_and_keeps_its_own() {
+        let (sim, disk) = world();
+        let file = open(&sim, &disk, 1, None).expect("opens");
+        sim.block_on(file.join_cluster(cluster("alpha")))
+            .unwrap()
+            .expect("noted");
+        let claim = Claim {
+            node: NodeId(1),
+            cluster_id: None,
+            engine: Engine::AsyncRaft,
+        };
+        let error = check(&disk, Path::new(DIR), claim)
+            .expect_err("another engine")
+            .to_string();
+        for part in ["consensus.backend", "\"raft-rs\"", "\"async-raft\"", "node.json"] {
+            assert!(error.contains(part), "{error}");
+        }
+        // The log of an older version, which has no identity yet, is of no other engine either.
+        let (sim, disk) = world();
+        let opening = NodeFile::open(Arc::new(disk), DIR.into(), sim.env(), claim, Some(1));
+        let refused = sim.block_on(opening).expect("an answer");
+        assert!(matches!(refused, Err(IdentityError::WrongEngine { .. })));
     }
 
     #[test]

@@ -26,11 +26,25 @@ pub struct Founder {
     pub incarnation: u64,
 }
 
+/// What decides in a cluster's groups. A cluster stays with what it was founded with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// raft-rs; also a node that is alone, which can go over to it.
+    #[default]
+    RaftRs,
+    /// async-raft.
+    AsyncRaft,
+}
+
 /// A cluster's identity and how its metadata group began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterRecord {
     /// The id.
     pub cluster_id: String,
+    /// What decides in its groups.
+    #[serde(default)]
+    pub engine: Engine,
     /// The first voters of the metadata group.
     pub founders: Vec<Founder>,
 }
@@ -57,6 +71,26 @@ pub struct NodeRecord {
     pub founding: Founding,
     /// The cluster, once it is known.
     pub cluster: Option<ClusterRecord>,
+}
+
+impl Engine {
+    /// The name in the configuration (`consensus.backend`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RaftRs => "raft-rs",
+            Self::AsyncRaft => "async-raft",
+        }
+    }
+
+    /// The fewest voters that a group of `nodes` nodes is founded with: async-raft cannot grow from fewer than three.
+    #[must_use]
+    pub fn founders_min(self, nodes: usize) -> usize {
+        match self {
+            Self::RaftRs => 1,
+            Self::AsyncRaft => nodes.min(3),
+        }
+    }
 }
 
 impl ClusterRecord {
@@ -96,6 +130,21 @@ impl ClusterRecord {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the groups of this cluster run on the engine that the configuration names; `place` says whose it is.
+    ///
+    /// # Errors
+    /// [`IdentityError::WrongEngine`].
+    pub fn check_engine(&self, configured: Engine, place: &str) -> Result<(), IdentityError> {
+        if self.engine == configured {
+            return Ok(());
+        }
+        Err(IdentityError::WrongEngine {
+            place: place.to_owned(),
+            found: self.engine,
+            configured,
+        })
     }
 
     /// Whether a peer may say this: an id that goes into files and logs, and voters that are distinct.

@@ -4,7 +4,7 @@ use super::address_book::AddressBook;
 use super::admission::Admission;
 use super::gossip::GossipBook;
 use super::message::{Answer, Identity, Request};
-use super::record::NodeRecord;
+use super::record::{Engine, NodeRecord};
 use crate::admin::Lifecycle;
 use crate::cluster::Controller;
 use crate::cluster::controller::Placed;
@@ -26,6 +26,8 @@ pub struct ServiceParts {
     pub record: NodeRecord,
     /// The nodes that the configuration lists, this one included, sorted.
     pub nodes: Vec<u64>,
+    /// What decides in the groups.
+    pub engine: Engine,
     /// Whether it may found a cluster.
     pub may_found: bool,
     /// The metadata.
@@ -124,6 +126,7 @@ impl NodeService {
             incarnation: record.incarnation,
             may_found: self.parts.may_found,
             nodes: self.parts.nodes.clone(),
+            engine: self.parts.engine,
             cluster: record.cluster.clone(),
         })
     }

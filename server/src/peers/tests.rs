@@ -2,8 +2,8 @@
 
 use super::door::{Door, Entered};
 use super::message::{Answer, Identity, Request};
-use super::node_file::NodeFile;
-use super::record::ClusterRecord;
+use super::node_file::{Claim, NodeFile};
+use super::record::{ClusterRecord, Engine};
 use super::router::Routed;
 use chronik_conformance::world::net::{End, NetOptions};
 use chronik_conformance::world::{Seed, SimDisk, SimEnv, SimNet, SimNode};
@@ -57,10 +57,10 @@ impl World {
     /// Starts a node with its directory, or with an empty one.
     fn start(&mut self, node: u64, may_found: bool) {
         let listed = self.listed.clone();
-        self.start_with(node, may_found, &listed);
+        self.start_with(node, may_found, &listed, Engine::default());
     }
 
-    fn start_with(&mut self, node: u64, may_found: bool, listed: &[u64]) {
+    fn start_with(&mut self, node: u64, may_found: bool, listed: &[u64], engine: Engine) {
         let old = self.nodes.remove(&node);
         let lives = old.as_ref().map_or(0, |old| old.lives + 1);
         let seed = self.seed.child("node").nth(node).nth(lives);
@@ -84,6 +84,7 @@ impl World {
             may_found,
             cluster_id: None,
             voters: 3,
+            engine,
             env: env.clone(),
         };
         let outcome = Watch::new(None);
@@ -141,7 +142,11 @@ async fn live(door: Door, disk: SimDisk, node: u64, outcome: Watch<Option<Result
         Arc::new(disk),
         "data".into(),
         door.env.clone(),
-        (NodeId(node), None),
+        Claim {
+            node: NodeId(node),
+            cluster_id: None,
+            engine: door.engine,
+        },
         None,
     );
     let file = file.await.expect("the directory is this node's");
@@ -184,6 +189,7 @@ async fn answer_as_member(inbound: &mut dyn InboundStream, own: &(u64, u64), clu
                 incarnation: own.1,
                 may_found: true,
                 nodes: Vec::new(),
+                engine: cluster.engine,
                 cluster: Some(cluster.clone()),
             }),
             other => Answer::Refused {
@@ -276,9 +282,36 @@ fn a_wiped_node_that_may_found_joins_the_cluster_that_there_is() {
 fn those_that_list_other_nodes_do_not_found_together() {
     let mut world = World::new(4, &[1, 2]);
     world.start(1, true);
-    world.start_with(2, false, &[1, 2, 3]);
+    world.start_with(2, false, &[1, 2, 3], Engine::default());
     world.advance(60);
     assert_eq!((world.outcome(1), world.outcome(2)), (None, None));
+}
+
+#[test]
+fn nodes_of_two_engines_found_nothing_together_and_do_not_join_each_other() {
+    let mut world = World::new(6, &[1, 2, 3]);
+    world.start(1, true);
+    world.start_with(2, false, &[1, 2, 3], Engine::AsyncRaft);
+    world.advance(60);
+    assert_eq!((world.outcome(1), world.outcome(2)), (None, None));
+    world.start(3, false);
+    let cluster = world.cluster_of(&[1, 3]);
+    assert_eq!(nodes_of(&cluster), [1, 3], "the other one is no founder");
+    let refused = |node: u64| world.outcome(node).and_then(Result::err);
+    let why = world.sim.drive(|| refused(2)).expect("it is told");
+    assert!(why.contains("consensus.backend"), "{why}");
+}
+
+#[test]
+fn a_cluster_of_an_engine_that_cannot_grow_from_two_waits_for_its_third_founder() {
+    let mut world = World::new(7, &[1, 2, 3]);
+    let listed = [1, 2, 3];
+    world.start_with(1, true, &listed, Engine::AsyncRaft);
+    world.start_with(2, false, &listed, Engine::AsyncRaft);
+    world.advance(60);
+    assert_eq!((world.outcome(1), world.outcome(2)), (None, None));
+    world.start_with(3, false, &listed, Engine::AsyncRaft);
+    assert_eq!(nodes_of(&world.cluster_of(&listed)), listed);
 }
 
 #[test]

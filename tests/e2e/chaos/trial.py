@@ -104,14 +104,14 @@ def run(cluster, seconds, rng, sorts=("processes",), report=print):
 
 
 @contextlib.contextmanager
-def cluster_for(directory, count, sorts, seconds):
-    """A cluster that can suffer these sorts of faults for so long."""
+def cluster_for(directory, count, sorts, seconds, backend="raft-rs"):
+    """A cluster with this consensus engine that can suffer these sorts of faults for so long."""
     network = Network(count) if "links" in sorts else None
     cluster = None
     try:
         disk_mib = 384 + round(2 * seconds) if "disks" in sorts else None
         config = directory / "store.toml"
-        config.write_text(STORE if disk_mib else "")
+        config.write_text(f'[consensus]\nbackend = "{backend}"\n' + (STORE if disk_mib else ""))
         cluster = Cluster(directory, count, ["--config", str(config)], network, disk_mib)
         yield cluster.start()
     finally:
@@ -139,13 +139,14 @@ def main():
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--faults", type=lambda text: text.split(","), default=["processes"],
                         help=f"some of {', '.join(FAULTS)}, with commas between them")
+    parser.add_argument("--backend", default="raft-rs", help="the consensus engine: raft-rs or async-raft")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--directory", type=Path, default=CACHE / "chaos")
     options = parser.parse_args()
     print(f"seed {options.seed}")
     options.directory.mkdir(parents=True, exist_ok=True)
     seconds = options.minutes * 60
-    with cluster_for(options.directory, options.nodes, options.faults, seconds) as cluster:
+    with cluster_for(options.directory, options.nodes, options.faults, seconds, options.backend) as cluster:
         history, anomalies = run(cluster, seconds, random.Random(options.seed), options.faults)
     history.dump(options.directory / "history.jsonl")
     sys.exit(1 if anomalies else 0)

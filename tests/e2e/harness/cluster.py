@@ -93,10 +93,14 @@ class RemoteNode(Node):
 
 class Cluster:
     """Nodes 1 to `count`, each on an empty directory of its own; with a network, each on a link of its own; with `disk_mib`,
-    each on a disk of that size of its own."""
+    each on a disk of that size of its own; with another consensus engine where `backend` names one."""
 
-    def __init__(self, directory, count=3, extra_args=(), network=None, disk_mib=None):
+    def __init__(self, directory, count=3, extra_args=(), network=None, disk_mib=None, backend=None):
         self.network = network
+        if backend is not None:
+            config = directory / "cluster.toml"
+            config.write_text(f'[consensus]\nbackend = "{backend}"\n')
+            extra_args = ["--config", str(config), *extra_args]
         self.nodes = [self.new_node(directory / f"node{number}", number) for number in range(1, count + 1)]
         for node in self.nodes:
             node.extra_args = list(extra_args)

@@ -7,7 +7,7 @@ use crate::cluster::controller::NewTopic;
 use crate::cluster::state::{Partition as Placed, Topic};
 use crate::kafka::record::{BatchBuilder, Codec};
 use crate::partition::{Acks, Partition};
-use crate::peers::{Door, NodeFile, PeerClient};
+use crate::peers::{Claim, Door, Engine, NodeFile, PeerClient};
 use chronik_conformance::reference::{MemOptions, MemStore};
 use chronik_conformance::world::net::{End, NetOptions};
 use chronik_conformance::world::{Seed, SimDisk, SimEnv, SimNet, SimNode};
@@ -212,6 +212,7 @@ fn door(factory: Arc<dyn TransportFactory>, config: &Config, env: &Env) -> Door 
         may_found: config.cluster.bootstrap,
         cluster_id: None,
         voters: 3,
+        engine: Engine::default(),
         env: env.clone(),
     }
 }
@@ -229,7 +230,12 @@ async fn run(
     disk.create_dir_all(Path::new("node"))
         .map_err(|error| text(&error))?;
     let files: Arc<dyn FileSystem> = Arc::new(disk.clone());
-    let file = NodeFile::open(files, "node".into(), env.clone(), (node, None), None).await;
+    let claim = Claim {
+        node,
+        cluster_id: None,
+        engine: door.engine,
+    };
+    let file = NodeFile::open(files, "node".into(), env.clone(), claim, None).await;
     let file = file.map_err(|error| text(&error))?;
     let bound = door.bind(Some(&file.record().await)).await;
     let entered = door.enter(bound.map_err(|error| text(&error))?, &file).await;

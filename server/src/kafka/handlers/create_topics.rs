@@ -126,6 +126,10 @@ fn plan(context: &ControlContext, topic: CreatableTopic) -> Result<NewTopic, Kaf
     } else {
         assigned(&image.state, &topic)?
     };
+    let backend = context.config.consensus.backend;
+    if let Some(why) = placements.iter().find_map(|placed| backend.refuses(placed.len())) {
+        return Err(KafkaError::new(ErrorCode::INVALID_REPLICATION_FACTOR, why));
+    }
     Ok(NewTopic {
         name: name.to_owned(),
         placements,
