@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod alone;
 mod basics;
 mod change;
 mod chaos;
