@@ -132,6 +132,25 @@ impl Proposals {
                 }
             }
         }
+        if let Some(newest) = log.term_at(commit) {
+            self.refuse_older_than(newest, leader);
+        }
+    }
+
+    /// Ends what was placed after the last committed entry, which is of term `newest`, in an older term. Terms never
+    /// fall in a log, and every later leader has what is committed, so no log of theirs has it.
+    fn refuse_older_than(&mut self, newest: Term, leader: Option<ReplicaId>) {
+        if self.orphans.keys().all(|(_, term, _)| *term >= newest) {
+            return;
+        }
+        for (at, placed) in std::mem::take(&mut self.orphans) {
+            if at.1 < newest {
+                let error = ProposeError::NotLeader { leader };
+                placed.sender.finish(Outcome::NotCommitted(error));
+            } else {
+                self.orphans.insert(at, placed);
+            }
+        }
     }
 }
 
