@@ -23,6 +23,8 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     must("CS-MEM-03", "one_change_at_a_time", one_at_a_time),
     must("CS-MEM-04", "a_learner_is_never_counted", learners),
+    must("CS-MEM-03", "a_change_can_follow_another", one_after_the_other),
+    must("CS-MEM-04", "a_learner_that_became_a_voter_is_counted", promoted),
     must("CS-MEM-05", "a_removed_replica_deposes_nobody", removed_is_quiet),
     must(
         "CS-MEM-06",
@@ -109,7 +111,7 @@ impl Cluster<'_> {
     }
 
     /// Whether anything is acknowledged on `node` within `time`.
-    fn acknowledges(&mut self, node: u64, time: Duration) -> bool {
+    pub(super) fn acknowledges(&mut self, node: u64, time: Duration) -> bool {
         let Ok(id) = self.propose(node, 1, 20) else {
             return false;
         };
@@ -266,6 +268,55 @@ fn learners(lab: &Lab<'_>) -> Verdict {
     cluster.boot(one)?;
     cluster.commit(2)?;
     cluster.verdict()
+}
+
+fn one_after_the_other(lab: &Lab<'_>) -> Verdict {
+    let mut cluster = lab.cluster(0, &Shape::with_spares(3, 5))?;
+    if !changes(&cluster, lab) {
+        return Ok(());
+    }
+    cluster.commit(2)?;
+    for voters in [&[1, 2, 3, 4, 5][..], &[3, 4, 5], &[1, 2, 3], &[1, 2, 4]] {
+        cluster.change("the next change", &become_voters(voters))?;
+        cluster.commit(1)?;
+        lab.marks.hit("memberships changed");
+    }
+    let settled = |cluster: &Cluster<'_>| {
+        cluster.leader().is_some_and(|leader| {
+            let membership = cluster.membership(leader);
+            membership.outgoing_voters.is_empty() && become_voters(&[1, 2, 4]) == as_change(&membership)
+        })
+    };
+    cluster.expect("the last membership is not in force", LONG, settled)?;
+    cluster.settle_on(&[1, 2, 4])
+}
+
+fn as_change(membership: &Membership) -> MembershipChange {
+    MembershipChange::Become {
+        voters: membership.voters.clone(),
+        learners: membership.learners.clone(),
+    }
+}
+
+fn promoted(lab: &Lab<'_>) -> Verdict {
+    let mut cluster = lab.cluster(0, &Shape::with_spares(3, 4))?;
+    if !changes(&cluster, lab) {
+        return Ok(());
+    }
+    cluster.commit(2)?;
+    cluster.change("adding a learner", &add_learner(4))?;
+    cluster.change("making it a voter", &become_voters(&[1, 2, 3, 4]))?;
+    cluster.settle_on(&[1, 2, 3, 4])?;
+    let leader = cluster.some_leader()?;
+    let others: Vec<u64> = (1..=4).filter(|node| *node != leader).take(2).collect();
+    others.iter().for_each(|node| cluster.kill(*node));
+    // Two of four are no majority; two of the three first voters would have been one.
+    ensure!(
+        !cluster.acknowledges(leader, Duration::from_secs(4)),
+        "a proposal was acknowledged by two of four voters"
+    );
+    others.iter().try_for_each(|node| cluster.boot(*node))?;
+    cluster.settle_on(&[1, 2, 3, 4])
 }
 
 fn removed_is_quiet(lab: &Lab<'_>) -> Verdict {

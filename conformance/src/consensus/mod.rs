@@ -16,6 +16,7 @@ mod node;
 mod oracle;
 mod payload;
 mod plan;
+mod quorum;
 mod reference;
 mod scenes;
 mod swarm;
@@ -133,6 +134,7 @@ fn all() -> impl Iterator<Item = &'static Check> {
     [
         swarm_checks::CHECKS,
         scenes::CHECKS,
+        quorum::CHECKS,
         membership::CHECKS,
         upkeep::CHECKS,
         liveness::CHECKS,

@@ -94,7 +94,7 @@ fn newer_log_wins(lab: &Lab<'_>) -> Verdict {
 }
 
 /// Asks for a barrier that must not be stale.
-fn ask_barrier(cluster: &mut Cluster<'_>, node: u64, within: Duration) -> Verdict {
+pub(super) fn ask_barrier(cluster: &mut Cluster<'_>, node: u64, within: Duration) -> Verdict {
     let must_see = cluster.oracle.newest_acked(super::cluster::GROUP);
     let barrier = cluster.group(node)?.read_barrier();
     if let Some(Ok(index)) = cluster.answer(within, barrier) {

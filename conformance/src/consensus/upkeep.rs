@@ -38,6 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
         "a_replica_that_needs_purged_entries_is_brought_up",
         left_behind,
     ),
+    must("CS-SNP-05", "a_learner_that_is_new_is_brought_up", new_learner),
     must(
         "CS-STO-01",
         "a_disk_that_failed_counts_for_nothing",
@@ -83,7 +84,7 @@ impl Cluster<'_> {
     }
 
     /// Checkpoints and purges on some nodes, with entries in between, until the cut is noticed.
-    fn purge_twice(&mut self, nodes: &[u64]) -> Verdict {
+    pub(super) fn purge_twice(&mut self, nodes: &[u64]) -> Verdict {
         for round in 0..2 {
             let target = self.commit(10)?.id.index;
             self.expect("replicas do not apply", LONG, |cluster| {
@@ -103,7 +104,7 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    fn caught_up(&mut self, node: u64) -> Verdict {
+    pub(super) fn caught_up(&mut self, node: u64) -> Verdict {
         let target = self.commit(2)?.id.index;
         self.expect(
             "a replica that was left behind is not brought up",
@@ -191,6 +192,27 @@ fn brings_membership(lab: &Lab<'_>) -> Verdict {
         );
     }
     lab.marks.merge(&cluster.oracle.marks);
+    lab.marks.require(&["checkpoints restored"])
+}
+
+fn new_learner(lab: &Lab<'_>) -> Verdict {
+    for round in 0..3 {
+        let mut cluster = lab.cluster(round, &Shape::with_spares(3, 4))?;
+        if !cluster.capabilities().is_some_and(|can| can.learners) {
+            lab.marks.hit("not declared");
+            return Ok(());
+        }
+        cluster.commit(20)?;
+        cluster.purge_twice(&[1, 2, 3])?;
+        let leader = cluster.some_leader()?;
+        let change = MembershipChange::AddLearner(super::node::member(GROUP, 4));
+        let call = cluster.group(leader)?.change_membership(change);
+        let answer = cluster.answer(LONG, call);
+        ensure!(matches!(answer, Some(Ok(_))), "adding a learner: {answer:?}");
+        cluster.caught_up(4)?;
+        cluster.settle_on(&[1, 2, 3, 4])?;
+        lab.marks.merge(&cluster.oracle.marks);
+    }
     lab.marks.require(&["checkpoints restored"])
 }
 

@@ -1,0 +1,97 @@
+//! The contracts and the checks belong together: no check without its clause, and no binding clause without a check.
+
+use chronik_conformance::check::Level;
+use chronik_conformance::reference::Mutant;
+use chronik_conformance::reference::raft::RaftMutant;
+use chronik_conformance::world::net::NetMutant;
+use chronik_conformance::{consensus, log_store, transport};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Binding clauses without a check of their own; their rows say what stands in.
+const WITHOUT_A_CHECK: &[&str] = &[
+    "FS-01",
+    "FS-02",
+    "FS-03",
+    "LS-DUR-15",
+    "LS-OPS-02",
+    "LS-READ-06",
+    "LS-TRN-04",
+    "TR-TLS-01",
+];
+
+/// Level and row of each clause.
+fn contracts() -> BTreeMap<String, (String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/contract");
+    let mut clauses = BTreeMap::new();
+    for name in ["consensus.md", "log-store.md", "transport.md"] {
+        let text = std::fs::read_to_string(folder.join(name)).expect("the contract is there");
+        for row in text.lines().filter(|line| line.starts_with("| ")) {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            if let (Some(clause), Some(level @ ("MUST" | "SHOULD"))) = (cells.next(), cells.next()) {
+                let known = clauses.insert(clause.to_owned(), (level.to_owned(), row.to_owned()));
+                assert!(known.is_none(), "{clause} stands in the contracts twice");
+            }
+        }
+    }
+    clauses
+}
+
+fn checks() -> Vec<(&'static str, Level, &'static str)> {
+    [consensus::index(), log_store::index(), transport::index()].concat()
+}
+
+#[test]
+fn every_check_is_named_by_its_clause_with_its_level() {
+    let clauses = contracts();
+    let mut wrong = Vec::new();
+    for (clause, level, name) in checks() {
+        let expected = match level {
+            Level::Must => "MUST",
+            Level::Should => "SHOULD",
+        };
+        let stands = clauses
+            .get(clause)
+            .is_some_and(|(level, row)| level == expected && row.contains(&format!("`{name}`")));
+        if !stands {
+            wrong.push(format!("{clause} {name} ({expected})"));
+        }
+    }
+    assert!(wrong.is_empty(), "the contracts do not name {wrong:#?}");
+}
+
+#[test]
+fn every_binding_clause_has_a_check() {
+    let judged: BTreeSet<&str> = checks().iter().map(|(clause, ..)| *clause).collect();
+    let unjudged: Vec<String> = contracts()
+        .into_iter()
+        .filter(|(clause, (level, _))| level == "MUST" && !judged.contains(clause.as_str()))
+        .map(|(clause, _)| clause)
+        .collect();
+    assert_eq!(unjudged, WITHOUT_A_CHECK);
+}
+
+#[test]
+fn every_mutant_belongs_to_a_clause_and_every_binding_clause_of_consensus_has_one() {
+    let clauses = contracts();
+    let consensus: BTreeSet<&str> = RaftMutant::ALL.iter().map(|(_, clause, _)| *clause).collect();
+    let stores = Mutant::ALL.iter().map(|(_, clause)| *clause);
+    let nets = NetMutant::ALL.iter().map(|(_, clause)| *clause);
+    for clause in consensus.iter().copied().chain(stores).chain(nets) {
+        assert!(clauses.contains_key(clause), "{clause} is in no contract");
+    }
+    for (clause, (level, _)) in clauses {
+        let bound = clause.starts_with("CS-") && level == "MUST";
+        assert!(
+            !bound || consensus.contains(clause.as_str()),
+            "no mutant breaks {clause}"
+        );
+    }
+}
+
+#[test]
+fn the_suite_has_at_least_150_checks_and_60_mutants() {
+    let mutants = RaftMutant::ALL.len() + Mutant::ALL.len() + NetMutant::ALL.len();
+    println!("{} checks, {mutants} mutants", checks().len());
+    assert!(checks().len() >= 150 && mutants >= 60);
+}
