@@ -570,6 +570,23 @@ impl<'a> Cluster<'a> {
     }
 }
 
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        // A subject that panics while it is dropped would end the whole suite here.
+        if std::thread::panicking() {
+            return;
+        }
+        self.sim.end();
+        locked(&self.pending).clear();
+        for process in self.nodes.values_mut().filter_map(|node| node.process.take()) {
+            let sim = process.sim.clone();
+            drop(process);
+            sim.kill();
+        }
+        self.sim.end();
+    }
+}
+
 /// Whether those for whom `has` holds are a quorum of every voter set.
 fn is_quorum(membership: &Membership, has: impl Fn(&Member) -> bool) -> bool {
     let majority =

@@ -230,8 +230,13 @@ impl Node {
         let disk = self.disk.snapshot(&mut chooser, Unit::Sector, Seed(0));
         let sim = SimEnv::new(Seed(0));
         let store = backend.store(Arc::new(disk), Path::new(DIR), sim.env()).ok()?;
-        let log = store.open_group(group, POLICY).ok()?;
-        Some(log.reader.state().hard_state)
+        let hard_state = store
+            .open_group(group, POLICY)
+            .ok()
+            .map(|log| log.reader.state().hard_state);
+        drop(store);
+        sim.end();
+        hard_state
     }
 }
 

@@ -125,6 +125,19 @@ impl SimEnv {
         nodes.push(node);
     }
 
+    /// Ends every process, the world's own among them: their tasks and disk jobs are dropped. Tasks that hold the
+    /// world they run in would keep it in memory for ever.
+    pub fn end(&self) {
+        let nodes = std::mem::take(&mut *locked(&self.nodes));
+        nodes.iter().for_each(SimNode::kill);
+        self.life.end();
+        // What was dropped may have left something behind.
+        for _ in 0..2 {
+            self.executor.clear();
+            self.queue.clear();
+        }
+    }
+
     /// The clock.
     #[must_use]
     pub fn clock(&self) -> &SimClock {
