@@ -43,12 +43,7 @@ impl Replica {
 
     fn place(self: &Arc<Self>, entry: &CrateEntry) -> Result<(Ticket, bool)> {
         let id = LogId::new(entry.term, entry.index);
-        let mut placed = Err(anyhow!("the log is closed"));
-        self.write(|writer| {
-            placed = self.place_with(writer, id, &entry.payload);
-            Ok(())
-        })?;
-        placed
+        self.write(|writer| Ok(self.place_with(writer, id, &entry.payload)))?
     }
 
     fn place_with(

@@ -33,9 +33,10 @@ const ROWS: &[Row] = &[
         defect: "S2",
         what: "A new leader takes every follower for up to date; the first answer commits what only it has.",
         guard: "`s1_s2_s3_own_commit`",
-        vanilla: ALONE,
+        vanilla: OFF,
         clause: "CS-LOG-05, CS-LOG-06",
         judges: &[
+            "s2_s13_what_only_a_new_leader_has_is_not_committed_by_the_answer_of_another",
             "s2_s13_alone_a_new_leader_commits_entries_of_earlier_terms_that_only_it_has",
             "under_random_faults_nothing_is_lost_no_read_is_stale_and_all_agree",
         ],
@@ -140,9 +141,10 @@ const ROWS: &[Row] = &[
         defect: "S13",
         what: "Entries of earlier terms are committed by counting, because S2 and S3 name false terms.",
         guard: "`s1_s2_s3_own_commit`",
-        vanilla: ALONE,
+        vanilla: OFF,
         clause: "CS-LOG-06",
         judges: &[
+            "s2_s13_what_only_a_new_leader_has_is_not_committed_by_the_answer_of_another",
             "s2_s13_alone_a_new_leader_commits_entries_of_earlier_terms_that_only_it_has",
             "s3_vanilla_loses_an_acknowledged_write_and_the_guards_keep_it",
         ],

@@ -1,6 +1,7 @@
 //! One replica and scripted messages: each guard, on and off, against the defect that it answers.
 
 mod ingress;
+mod leading;
 
 use super::engine::AsyncRaftEngine;
 use super::guards::Guards;
@@ -103,6 +104,11 @@ struct Lab {
 
 impl Lab {
     fn new(guards: Guards) -> Self {
+        Self::among(guards, Duration::from_secs(1_000_000), Arc::new(Silence))
+    }
+
+    /// Campaigns before `election_max`, among peers of a test's own.
+    fn among(guards: Guards, election_max: Duration, peers: Arc<dyn Transport>) -> Self {
         let mut env = RealEnv::new(Seed(1)).env();
         let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::spawn(move || queue.into_iter().for_each(|job| job()));
@@ -116,11 +122,10 @@ impl Lab {
         let options = AsyncRaftOptions {
             heartbeat: Duration::from_millis(10),
             election_min: Duration::from_millis(30),
-            election_max: Duration::from_secs(1_000_000),
+            election_max,
             ..AsyncRaftOptions::new(NodeId(1))
         };
-        let engine =
-            AsyncRaftEngine::with_guards(options, guards, env, Arc::new(Silence), Box::new(Silence)).unwrap();
+        let engine = AsyncRaftEngine::with_guards(options, guards, env, peers, Box::new(Silence)).unwrap();
         let spec = GroupSpec {
             group: GROUP,
             replica: member(1),
