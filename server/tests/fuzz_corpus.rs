@@ -11,6 +11,8 @@ mod decode_response;
 mod differential;
 #[path = "../../fuzz/checks/primitives.rs"]
 mod primitives;
+#[path = "../../fuzz/checks/recovery.rs"]
+mod recovery;
 
 /// Mutations of each file.
 const MUTATIONS: usize = 1_000;
@@ -80,4 +82,9 @@ fn differential_holds_on_the_corpus_of_requests() {
 #[test]
 fn primitives_holds_on_its_corpus() {
     run("primitives", primitives::check);
+}
+
+#[test]
+fn recovery_holds_on_its_corpus() {
+    run("recovery", recovery::check);
 }

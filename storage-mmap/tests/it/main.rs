@@ -3,6 +3,8 @@
 
 mod basics;
 mod damage;
+mod golden;
 mod kit;
 mod model;
 mod random;
+mod sample;
