@@ -5,6 +5,7 @@
 mod catch_up;
 mod cluster;
 mod election;
+mod full_disk;
 mod groups;
 mod membership;
 mod random;

@@ -7,7 +7,13 @@ from .nemesis import Faults
 # How long a node under load may take to notice that its syncs fail.
 NOTICE_LIMIT_S = 60
 MIB = 1 << 20
-FULL = "full=true"
+FULL, SPACE = "full=true", "full=false"
+
+
+def says_full(node):
+    """What it said last. It may have said so before the fault: a replica that is behind keeps logs long."""
+    log = node.new_log()
+    return log.rfind(FULL) > log.rfind(SPACE)
 
 
 class Disks(Faults):
@@ -26,10 +32,8 @@ class Disks(Faults):
     def fill_disk(self, node, kind):
         # Some of what the store keeps free for itself, or nothing at all.
         left = self.rng.choice([0, 4 * MIB])
-        before = node.new_log().count(FULL)
         node.disk.fill(left)
-        self.cluster.wait(f"node {node.node_id} says that its disk is full",
-                          lambda: node.new_log().count(FULL) > before, NOTICE_LIMIT_S)
+        self.cluster.wait(f"node {node.node_id} says that its disk is full", lambda: says_full(node), NOTICE_LIMIT_S)
         self.hold(node, kind, left=left)
 
     def fill(self):

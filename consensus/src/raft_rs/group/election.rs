@@ -42,7 +42,7 @@ impl Election {
 impl Group {
     /// One tick of the clock.
     pub(in crate::raft_rs) fn tick(&mut self, context: &Context) {
-        if self.is_asleep() {
+        if self.is_asleep() || self.starved {
             return;
         }
         self.count_idle(context);
@@ -125,7 +125,7 @@ impl Group {
     fn campaign(&mut self, context: &Context) {
         self.raw.raft.election_elapsed = 0;
         self.election.draw(context);
-        if !self.may_campaign() {
+        if self.starved || !self.may_campaign() || !self.has_room_to_lead() {
             return;
         }
         count(&context.counters.elections, 1);

@@ -11,6 +11,7 @@ mod read;
 mod receive;
 mod sleep;
 mod snapshot;
+mod space;
 
 pub(super) use open::{Opening, prepare};
 
@@ -93,6 +94,8 @@ pub(super) struct Group {
     /// A checkpoint is being read, and for whom.
     reading_checkpoint: bool,
     checkpoint_for: Vec<ReplicaId>,
+    /// The disk has no room for what raft-rs wants to have written: nothing is said or heard until it has.
+    starved: bool,
 }
 
 impl Group {
@@ -266,7 +269,7 @@ impl Group {
             self.propose_waiting(context)?;
             self.go_on_with_changes(context);
             self.ask_barriers();
-            if !self.raw.has_ready() {
+            if !self.raw.has_ready() || !self.next_round_fits()? {
                 break;
             }
             count(&context.counters.ready_rounds, 1);

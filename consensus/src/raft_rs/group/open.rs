@@ -280,6 +280,7 @@ impl Group {
             snapshots_sent: BTreeMap::new(),
             reading_checkpoint: false,
             checkpoint_for: Vec::new(),
+            starved: false,
         };
         group.changes.founded = opening.known.founded;
         let memberships: Vec<Membership> = group.pending.values().cloned().collect();

@@ -211,16 +211,12 @@ impl Group {
     }
 
     fn propose_batch(&mut self, context: &Context, batch: Vec<Fresh>, bytes: u64) -> Result<(), LogError> {
-        match self.writer.reserve(bytes) {
-            Ok(()) => {}
-            Err(LogError::Full) => {
-                for fresh in batch {
-                    let error = ProposeError::Log(LogError::Full);
-                    fresh.sender.finish(Outcome::NotCommitted(error));
-                }
-                return Ok(());
+        if !self.has_room_for_proposals(batch.len(), bytes)? {
+            for fresh in batch {
+                let error = ProposeError::Log(LogError::Full);
+                fresh.sender.finish(Outcome::NotCommitted(error));
             }
-            Err(error) => return Err(error),
+            return Ok(());
         }
         let raft = &self.raw.raft;
         let term = Term(raft.term);

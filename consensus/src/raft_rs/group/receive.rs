@@ -30,12 +30,15 @@ impl Group {
             ..
         } = envelope;
         self.book.insert(from, node);
+        if self.starved {
+            return Ok(());
+        }
         let wanted = match message.get_msg_type() {
             MessageType::MsgAppend => self.accept_append(&message)?,
             MessageType::MsgSnapshot => self.accept_snapshot(&mut message),
             MessageType::MsgHeartbeat => message.commit <= self.raw.raft.raft_log.last_index(),
             MessageType::MsgAppendResponse => self.accept_append_response(&message),
-            MessageType::MsgTimeoutNow => self.may_campaign(),
+            MessageType::MsgTimeoutNow => self.may_campaign() && self.has_room_to_lead(),
             _ => true,
         };
         if !wanted {
@@ -99,16 +102,7 @@ impl Group {
             );
             return Ok(false);
         }
-        let bytes = message
-            .get_entries()
-            .iter()
-            .map(|entry| (entry.data.len() + entry.context.len()) as u64)
-            .sum();
-        match self.writer.reserve(bytes) {
-            Ok(()) => Ok(true),
-            Err(LogError::Full) => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.has_room_for(message.get_entries())
     }
 
     fn accept_append_response(&self, message: &Message) -> bool {

@@ -1,0 +1,84 @@
+//! A replica whose disk is full.
+//!
+//! What raft-rs has taken into its memory must be written, and there is no way to give it back. So nothing is taken that
+//! would not fit: proposals are refused, appends are left to be sent again, and nobody asks for votes whose first entry as
+//! a leader would not fit. Other groups write to the same disk, so that a round's entries may not fit all the same: it is
+//! not begun then. The replica is silent, as if it were cut off, and goes on when there is space.
+
+use super::Group;
+use chronik_core::LogError;
+use raft::eraftpb::Entry;
+
+/// What a log writes beside the payload of an entry, at most.
+const BESIDE_ENTRY_BYTES: u64 = 512;
+/// How much more must be free for something new than for what was taken before.
+const MARGIN_BYTES: u64 = 64 << 10;
+
+fn bytes_of(entries: &[Entry]) -> u64 {
+    let payload = |entry: &Entry| (entry.data.len() + entry.context.len()) as u64;
+    entries
+        .iter()
+        .map(|entry| payload(entry) + BESIDE_ENTRY_BYTES)
+        .sum()
+}
+
+impl Group {
+    /// Whether these entries fit beside what is not written yet.
+    ///
+    /// # Errors
+    /// The log failed: the group must stop.
+    pub(super) fn has_room_for(&mut self, entries: &[Entry]) -> Result<bool, LogError> {
+        self.has_room(bytes_of(entries))
+    }
+
+    /// Whether entries with so many bytes of payload fit beside what is not written yet.
+    ///
+    /// # Errors
+    /// The log failed: the group must stop.
+    pub(super) fn has_room_for_proposals(&mut self, count: usize, bytes: u64) -> Result<bool, LogError> {
+        self.has_room(bytes + count as u64 * BESIDE_ENTRY_BYTES)
+    }
+
+    /// Whether the first entry of a leader would fit.
+    pub(super) fn has_room_to_lead(&mut self) -> bool {
+        // A log that failed otherwise ends the group at its next write.
+        self.has_room(BESIDE_ENTRY_BYTES).unwrap_or(true)
+    }
+
+    fn has_room(&mut self, bytes: u64) -> Result<bool, LogError> {
+        let unwritten = bytes_of(&self.raw.raft.raft_log.unstable.entries);
+        self.reserves(unwritten + bytes + MARGIN_BYTES)
+    }
+
+    fn reserves(&mut self, bytes: u64) -> Result<bool, LogError> {
+        match self.writer.reserve(bytes) {
+            Ok(()) => Ok(true),
+            Err(LogError::Full) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether what raft-rs wants to have written fits; where it does not, the replica is silent from now on.
+    ///
+    /// # Errors
+    /// The log failed: the group must stop.
+    pub(super) fn next_round_fits(&mut self) -> Result<bool, LogError> {
+        let unstable = &self.raw.raft.raft_log.unstable;
+        let snapshot = unstable.snapshot.as_ref();
+        let of_snapshot = snapshot.map_or(0, |snapshot| {
+            snapshot.get_data().len() as u64 + BESIDE_ENTRY_BYTES
+        });
+        let bytes = bytes_of(&unstable.entries) + of_snapshot;
+        let fits = bytes == 0 || self.reserves(bytes)?;
+        if fits == self.starved {
+            self.starved = !fits;
+            log::warn!(
+                "event=replica_starved group={} replica={} starved={} reason=\"the disk is full\"",
+                self.to.group,
+                self.replica.replica,
+                self.starved
+            );
+        }
+        Ok(fits)
+    }
+}
