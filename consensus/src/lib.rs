@@ -10,5 +10,6 @@ pub mod raft_rs;
 pub mod standalone;
 
 pub use async_raft::AsyncRaftEngine;
+pub use membership::encode_membership;
 pub use raft_rs::RaftRsEngine;
 pub use standalone::StandaloneEngine;

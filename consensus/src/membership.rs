@@ -12,8 +12,12 @@ const MEMBER_BYTES: usize = 16;
 /// More members than a group ever has; a count beyond it is damage.
 const MEMBERS_MAX: usize = 1024;
 
-/// The bytes of a membership.
-pub(crate) fn encode_membership(membership: &Membership) -> Vec<u8> {
+/// The bytes of a membership: the engine's part of a checkpoint of a group that has it.
+///
+/// # Panics
+/// Beyond 1024 members, which no engine accepts.
+#[must_use]
+pub fn encode_membership(membership: &Membership) -> Vec<u8> {
     let mut out = vec![VERSION];
     for members in [
         &membership.voters,

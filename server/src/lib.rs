@@ -11,5 +11,6 @@ pub mod metrics;
 mod open_files;
 pub mod partition;
 pub mod peers;
+pub mod restore;
 pub mod run;
 pub mod runtime;

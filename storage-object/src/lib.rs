@@ -7,13 +7,15 @@
 //! 3. [`manifest`]: a copy of that state in the bucket, under a fence, for recovery and for readers outside;
 //! 4. [`tiered`]: reads across the edge between the local log and the tier; [`cold`] fetches, checks and caches;
 //! 5. [`collect`]: two-phase deletion;
-//! 6. [`offline`]: the bucket without a cluster: lists, reads, and a scrub.
+//! 6. [`backup`]: copies of what no segment carries, for recovery;
+//! 7. [`offline`]: the bucket without a cluster: lists, reads, and a scrub.
 //!
 //! [`bucket`] is the seam to stores, and the one place that repeats requests.
 //!
 //! Architecture invariants: nothing is referenced before it is complete; the hot store is a trait object; an object's
 //! name says its content; `bucket/s3` alone knows an asynchronous runtime.
 
+pub mod backup;
 pub mod bucket;
 pub mod claim;
 mod codec;
@@ -29,6 +31,7 @@ pub mod state;
 pub mod tiered;
 pub mod upload;
 
+pub use backup::{Backup, BackupWriter, read_backup};
 pub use bucket::{Bucket, StoreError, StoreErrorKind};
 pub use claim::Claim;
 pub use cold::ColdReader;

@@ -4,7 +4,7 @@ use super::health::{Question, ask, of_node};
 use super::lifecycle::Phase;
 use super::node::{Node, replica_counts};
 use super::report::{OpenReplica, ReplicaReport};
-use super::{AdminParts, OwnMetrics};
+use super::{AdminParts, OwnMetrics, tier};
 use crate::config::Config;
 use crate::kafka::api::ApiKey;
 use crate::metrics::families as f;
@@ -39,6 +39,11 @@ pub(super) fn render(parts: &AdminParts, own: &OwnMetrics, phase: &Phase) -> Str
     each_partition(&mut out, seen.as_ref(), parts.config.admin.max_partition_metrics);
     store(&mut out, node.map(AsRef::as_ref), &parts.metrics.files);
     peers(&mut out, node.map(AsRef::as_ref));
+    tier::metrics(
+        &mut out,
+        node.map(AsRef::as_ref),
+        parts.config.admin.max_partition_metrics,
+    );
     admin(&mut out, own);
     out.finish()
 }

@@ -7,6 +7,7 @@
 //! - `routes.rs`: from a path to its answer;
 //! - `lifecycle.rs`: what the process is doing; `node.rs`: this node's own state; `peers.rs`: how other nodes are asked;
 //!   `cluster.rs`: what all nodes together say; `report.rs`: the JSON, which the command line reads too;
+//! - `tier.rs`: the object tier;
 //! - `health.rs`: `/livez`, `/readyz`, `/healthz`; `exposition.rs`: `/metrics`.
 
 mod cluster;
@@ -19,6 +20,7 @@ mod node;
 pub mod peers;
 pub mod report;
 mod routes;
+mod tier;
 mod token;
 
 pub use lifecycle::{Lifecycle, Phase};

@@ -267,6 +267,75 @@ pub struct IsrReport {
     pub partitions: Vec<PartitionReport>,
 }
 
+/// Requests to the bucket since the process started, repeats included: what a bill counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierRequests {
+    /// PUT requests, parts of uploads included.
+    pub puts: u64,
+    /// GET and HEAD requests.
+    pub gets: u64,
+    /// LIST requests.
+    pub lists: u64,
+    /// DELETE requests.
+    pub deletes: u64,
+    /// Requests that were made again.
+    pub retries: u64,
+    /// Requests that failed for good.
+    pub failures: u64,
+    /// Bytes written.
+    pub bytes_up: u64,
+    /// Bytes read.
+    pub bytes_down: u64,
+}
+
+/// A partition between disk and tier, as one of its replicas sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierPartition {
+    /// The topic.
+    pub topic: String,
+    /// The index of the partition.
+    pub partition: u32,
+    /// Whether the node leads it: the leader uploads.
+    pub leading: bool,
+    /// The first offset that is served.
+    pub log_start_offset: i64,
+    /// The first offset in the tier.
+    pub tiered_start_offset: i64,
+    /// The offset up to which everything is in the tier.
+    pub tiered_end_offset: i64,
+    /// The first offset on the node's disk.
+    pub local_start_offset: i64,
+    /// The offset after the last committed record.
+    pub high_watermark: i64,
+    /// Bytes of the objects.
+    pub tiered_bytes: u64,
+    /// Bytes on the node's disk.
+    pub local_bytes: u64,
+    /// Bytes of sealed segments that wait for their upload.
+    pub lag_bytes: u64,
+    /// Objects that wait for their deletion.
+    pub garbage_objects: usize,
+    /// Why the last round of the leader was not finished.
+    pub failure: Option<String>,
+}
+
+/// The object tier, as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierReport {
+    /// The node.
+    pub node: u64,
+    /// Where the bucket is.
+    pub bucket: String,
+    /// The generation of the cluster's claim on it; `null` before the first use.
+    pub claim: Option<u64>,
+    /// What was asked of it.
+    pub requests: TierRequests,
+    /// How often a round of work was not finished, because the bucket or the partition said no.
+    pub failed_rounds: u64,
+    /// The partitions on this node that use it.
+    pub partitions: Vec<TierPartition>,
+}
+
 /// An answer that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReport {

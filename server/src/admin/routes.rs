@@ -6,7 +6,7 @@ use super::http::{Request, Response};
 use super::lifecycle::Phase;
 use super::node::Node;
 use super::token::Token;
-use super::{AdminParts, OwnMetrics, exposition};
+use super::{AdminParts, OwnMetrics, exposition, tier};
 use crate::metrics::text::CONTENT_TYPE;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ fn no_such_path() -> Response {
     Response::error(
         404,
         "there is /livez, /readyz, /healthz, /metrics, /v1/status, /v1/cluster, /v1/nodes, /v1/partitions, \
-         /v1/partitions/TOPIC/INDEX, /v1/isr",
+         /v1/partitions/TOPIC/INDEX, /v1/isr, /v1/tier",
     )
 }
 
@@ -71,6 +71,10 @@ async fn described(node: &Arc<Node>, phase: &Phase, path: &str) -> Response {
         ["cluster"] => Response::json(200, &gather(node, phase).await.cluster()),
         ["nodes"] => Response::json(200, &gather(node, phase).await.nodes()),
         ["partitions"] => Response::json(200, &gather(node, phase).await.partitions()),
+        ["tier"] => match tier::report(node) {
+            Some(report) => Response::json(200, &report),
+            None => Response::error(404, "this node has no object tier: tier.url is not set"),
+        },
         ["isr"] => Response::json(200, &gather(node, phase).await.isr()),
         ["partitions", topic, index] => {
             let found = match index.parse() {

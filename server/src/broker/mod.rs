@@ -14,7 +14,7 @@ mod others;
 pub mod partitions;
 mod service;
 pub mod start;
-mod tiering;
+mod tier;
 mod topic_settings;
 mod upkeep;
 

@@ -81,6 +81,12 @@ impl PartitionTable {
         })
     }
 
+    /// The object tier, where the node has one.
+    #[must_use]
+    pub const fn tier(&self) -> Option<&Arc<NodeTier>> {
+        self.tier.as_ref()
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<GroupId, Slot>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,7 @@ use super::entry::{Entry, metadata_founding, own_cluster};
 use super::hosting::{Directory, Hosting};
 use super::others::{Others, Peers};
 use super::partitions::{METADATA_GROUP, PartitionTable};
-use super::{Broker, BrokerParts, BrokerService, deleted_topics, full_disk, handover, tiering, upkeep};
+use super::{Broker, BrokerParts, BrokerService, deleted_topics, full_disk, handover, tier, upkeep};
 use crate::admin::{Lifecycle, Node, NodeParts};
 use crate::cluster::controller::ApplyStatus;
 use crate::cluster::{
@@ -177,17 +177,18 @@ impl Core {
         let Self {
             config, env, table, ..
         } = self;
-        let groups = start_groups(&config, &table, &self.controller, &env);
+        let controller = self.controller;
+        let groups = start_groups(&config, &table, &controller, &env);
         let relief = full_disk::run(
             self.store.health(),
             Arc::clone(&table),
-            Arc::clone(&self.controller),
+            Arc::clone(&controller),
             env.clone(),
         );
         env.spawn.spawn("full-disk", Box::pin(relief));
         let view = ClusterView::new(config.node_id(), Arc::clone(&table), self.peers.view());
         let control = ControlContext::new(
-            self.controller,
+            Arc::clone(&controller),
             Arc::clone(&config),
             env.clone(),
             config.node_id(),
@@ -195,6 +196,7 @@ impl Core {
             Arc::new(Arc::clone(&table)) as Arc<dyn PartitionsReady>,
         );
         start_upkeep(&config, &table, &env);
+        tier::start(&table, &controller, &env, &config.tier);
         let connections = self.listener.open();
         let shutdown_timeout = Duration::from_millis(config.node.shutdown_timeout_ms);
         let draining = connections.draining();
@@ -326,11 +328,6 @@ fn start_upkeep(config: &Config, table: &Arc<PartitionTable>, env: &Env) {
     let interval = Duration::from_millis(config.topics.retention_check_interval_ms);
     let rounds = upkeep::run(Arc::clone(table), env.clone(), interval);
     env.spawn.spawn("upkeep", Box::pin(rounds));
-    if config.tier.url.is_some() {
-        let interval = Duration::from_millis(config.tier.upload_interval_ms);
-        let rounds = tiering::run(Arc::clone(table), env.clone(), interval);
-        env.spawn.spawn("tiering", Box::pin(rounds));
-    }
 }
 
 fn start_groups(

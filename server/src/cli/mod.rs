@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod logging;
 mod output;
+mod restore;
 mod settings;
 mod start;
 mod tier;
@@ -56,6 +57,8 @@ enum Command {
     Config(config::Command),
     /// Reads a data directory and names every damaged byte range; exits with 1 if there is one.
     Verify(verify::Command),
+    /// Builds a new cluster from the bucket of another one, alone.
+    Restore(restore::Command),
     /// Reads the bucket of the object tier, without a cluster.
     Tier(tier::Command),
     /// Prints the version.
@@ -70,6 +73,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Command::Cluster(command)) => cluster::run(&command),
         Ok(Command::Config(command)) => config::run(&command),
         Ok(Command::Verify(command)) => verify::run(&command),
+        Ok(Command::Restore(command)) => restore::run(&command),
         Ok(Command::Tier(command)) => tier::run(&command),
         Ok(Command::Version) => output::print(&format!("chronik-server {}\n", env!("CARGO_PKG_VERSION"))),
         Err(error) => match error.kind {

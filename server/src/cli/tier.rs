@@ -1,8 +1,11 @@
-//! `tier`: reads the bucket of the object tier, without a cluster. Nothing here writes to the bucket.
+//! `tier`: reads the bucket of the object tier, without a cluster, or asks a node. Nothing here writes to the bucket.
 
 use super::Exit;
+use super::cluster::table::table;
+use super::cluster::{Target, ask, finish};
 use super::output::{complain, print};
 use super::settings::Settings;
+use crate::admin::report::{TierPartition, TierReport};
 use crate::config::{Config, compose};
 use chronik_core::{Env, Offset};
 use chronik_storage_object::cold::{ColdOptions, DiskCache};
@@ -25,6 +28,9 @@ pub(super) enum Command {
     /// Holds the manifests against the objects that there are, and names orphans, gaps, overlaps and missing objects.
     /// Changes nothing; exits with 1 if anything cannot be read that should be.
     Scrub(Settings),
+    /// What a running node says of its tier: each partition's tiered and local offsets, what waits, what failed, and the
+    /// requests that were made. Exits with 1 if a round of work failed last.
+    Status(Target),
     /// Lists the entries of one partition, or writes its record batches to a file.
     Cat(Cat),
 }
@@ -54,6 +60,7 @@ pub(super) fn run(command: &Command) -> Exit {
     let settings = match command {
         Command::Ls(settings) | Command::Verify(settings) | Command::Scrub(settings) => settings,
         Command::Cat(cat) => &cat.settings,
+        Command::Status(target) => return finish(ask(target, "/v1/tier", show, is_well)),
     };
     let effective = match settings.load(&[]) {
         Ok(effective) => effective,
@@ -69,6 +76,8 @@ pub(super) fn run(command: &Command) -> Exit {
                 Command::Verify(_) => tool.scrub(true).await.map_err(|error| error.to_string()),
                 Command::Scrub(_) => tool.scrub(false).await.map_err(|error| error.to_string()),
                 Command::Cat(cat) => tool.cat(cat).await,
+                // It asks a node, not the bucket.
+                Command::Status(_) => Ok((String::new(), true)),
             }
         })
     });
@@ -83,6 +92,66 @@ pub(super) fn run(command: &Command) -> Exit {
             Exit::Failed
         }
     }
+}
+
+fn is_well(report: &TierReport) -> bool {
+    let mut led = report.partitions.iter().filter(|partition| partition.leading);
+    led.all(|partition| partition.failure.is_none())
+}
+
+fn show(report: &TierReport) -> String {
+    let requests = &report.requests;
+    let claim = report
+        .claim
+        .map_or_else(|| "not used yet".to_owned(), |claim| format!("claim {claim}"));
+    let mut text = format!(
+        "node {}: {} ({claim})\nrequests: {} PUT, {} GET, {} LIST, {} DELETE; {} repeated, {} failed, {} rounds not \
+         finished\nbytes: {} written, {} read\n",
+        report.node,
+        report.bucket,
+        requests.puts,
+        requests.gets,
+        requests.lists,
+        requests.deletes,
+        requests.retries,
+        requests.failures,
+        report.failed_rounds,
+        requests.bytes_up,
+        requests.bytes_down
+    );
+    let row = |partition: &TierPartition| {
+        let state = match (&partition.failure, partition.leading) {
+            (Some(why), true) => format!("failed: {why}"),
+            (_, true) => "leads".to_owned(),
+            (_, false) => "follows".to_owned(),
+        };
+        vec![
+            format!("{}-{}", partition.topic, partition.partition),
+            format!(
+                "{}..{}",
+                partition.tiered_start_offset, partition.tiered_end_offset
+            ),
+            format!("{}..{}", partition.local_start_offset, partition.high_watermark),
+            partition.tiered_bytes.to_string(),
+            partition.local_bytes.to_string(),
+            partition.lag_bytes.to_string(),
+            partition.garbage_objects.to_string(),
+            state,
+        ]
+    };
+    let rows: Vec<_> = report.partitions.iter().map(row).collect();
+    let headings = [
+        "PARTITION",
+        "TIERED",
+        "LOCAL",
+        "TIERED BYTES",
+        "LOCAL BYTES",
+        "WAITING BYTES",
+        "GARBAGE",
+        "STATE",
+    ];
+    text.push_str(&table(&headings, &rows));
+    text
 }
 
 impl Tool {

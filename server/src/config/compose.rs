@@ -86,7 +86,7 @@ pub fn bucket_at(
 ) -> Result<Arc<dyn Bucket>, StoreError> {
     let tier = &config.tier;
     let bucket: Arc<dyn Bucket> = match url {
-        StoreUrl::File(path) => Arc::new(FileBucket::open(path, env.clone())?),
+        StoreUrl::File(path) => Arc::new(FileBucket::new(path, env.clone())),
         StoreUrl::S3 { bucket, folder } => {
             let credentials = match &tier.s3_credentials_file {
                 Some(file) => Credentials::Profile {

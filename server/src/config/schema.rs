@@ -312,6 +312,9 @@ section! {
         memory_cache_bytes: u64 = 64 << 20, Rule::bytes(MIB, TIB);
         /// The number of read requests at a time; each may hold 16 MiB.
         max_reads: usize = 8, Rule::whole(1, 256);
+        /// How often the offsets of consumer groups are copied into the bucket, where they changed. The metadata is copied
+        /// at the first look (upload_interval_ms) after each change.
+        backup_interval_ms: u64 = 30_000, Rule::millis(10, DAY);
         /// How long an object is kept after the last reference to it is gone from the bucket.
         delete_grace_ms: u64 = 1_800_000, Rule::millis(0, 365 * DAY);
     }

@@ -22,6 +22,7 @@
 //! The rules are those of the classic groups of Kafka 4.3's group coordinator. Where they differ on purpose, the function
 //! says so.
 
+pub mod backup;
 pub mod batch;
 mod classic;
 pub mod coordinator;

@@ -25,11 +25,13 @@ mod error;
 mod fetch;
 mod in_flight;
 mod list_offsets;
+mod node_tier;
 mod notify;
 mod open;
 mod produce;
 mod producer_state;
 mod replicate;
+mod restored;
 mod retention;
 mod stamp;
 mod state;
@@ -40,11 +42,13 @@ pub use epochs::EpochEnd;
 pub use error::PartitionError;
 pub use fetch::{FetchQuery, Fetched, Isolation};
 pub use list_offsets::{FoundOffset, OffsetQuery};
+pub use node_tier::{NodeTier, NodeTierParts};
 pub use notify::{Ended, Signal, Subscription, View};
 pub use open::{Partition, PartitionSpec};
 pub use produce::Acks;
 pub use replicate::{InProgress, ProduceOutcome};
-pub use tier::{NodeTier, NodeTierParts, TierRoundError, TierSpec, TierStatus};
+pub use restored::{restored, stamp};
+pub use tier::{TierRoundError, TierSpec, TierStatus};
 
 #[cfg(test)]
 mod tests;

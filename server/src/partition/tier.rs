@@ -5,82 +5,21 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chronik_core::log_store::SegmentInfo;
-use chronik_core::{Env, LogReader, Offset, Term};
+use chronik_core::{LogReader, Offset};
 use chronik_storage_object::manifest::{Fence, Publisher};
 use chronik_storage_object::upload::{lag_bytes, next_work};
-use chronik_storage_object::{
-    Bucket, Claim, ColdReader, Collector, PartitionKey, TierCommand, TierError, TierMetrics, TierState,
-    TierView, TieredReader, Uploader,
-};
+use chronik_storage_object::{PartitionKey, TierCommand, TierError, TierState, TierView, TieredReader};
 
 use super::command::Command;
 use super::config::PartitionConfig;
 use super::error::PartitionError;
+use super::node_tier::NodeTier;
 use super::notify::View;
 use super::open::Partition;
 use super::retention::expired;
-
-/// What a node's tier is made of.
-#[derive(Debug)]
-pub struct NodeTierParts {
-    /// The bucket; it repeats requests itself.
-    pub bucket: Arc<dyn Bucket>,
-    /// Time and randomness.
-    pub env: Env,
-    /// The cluster that owns the bucket.
-    pub cluster_id: Arc<str>,
-    /// What uploads.
-    pub uploader: Uploader,
-    /// What reads.
-    pub cold: Arc<ColdReader>,
-    /// What deletes.
-    pub collector: Collector,
-    /// What was done.
-    pub metrics: Arc<TierMetrics>,
-}
-
-/// The object tier of a node, shared by its partitions.
-#[derive(Debug)]
-pub struct NodeTier {
-    parts: NodeTierParts,
-    claim: Mutex<Option<Claim>>,
-}
-
-impl NodeTier {
-    /// A tier of these parts. Nothing is asked of the bucket yet: a node starts while its store is down.
-    #[must_use]
-    pub fn new(parts: NodeTierParts) -> Arc<Self> {
-        Arc::new(Self {
-            parts,
-            claim: Mutex::default(),
-        })
-    }
-
-    /// What was done since the process started.
-    #[must_use]
-    pub fn metrics(&self) -> &Arc<TierMetrics> {
-        &self.parts.metrics
-    }
-
-    /// The cluster's claim on the bucket, taken at the first use.
-    async fn claim(&self) -> Result<Claim, TierError> {
-        let known = self.claim.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(claim) = known {
-            return Ok(claim);
-        }
-        let parts = &self.parts;
-        let claim = Claim::acquire(&*parts.bucket, &parts.env, &parts.cluster_id).await?;
-        log::info!(
-            "event=tier_claimed bucket={} generation={}",
-            parts.bucket.describe(),
-            claim.generation
-        );
-        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim.clone());
-        Ok(claim)
-    }
-}
 
 /// A partition's place in the tier.
 #[derive(Debug, Clone)]
@@ -102,8 +41,13 @@ struct Remote {
     spec: TierSpec,
     reader: Arc<dyn LogReader>,
     /// The publisher of the term in which this replica leads. Locked while a round runs.
-    publisher: async_lock::Mutex<Option<(Term, Publisher)>>,
+    publisher: async_lock::Mutex<Option<Publisher>>,
+    /// Why the last round was not finished.
+    failure: Mutex<Option<Arc<str>>>,
 }
+
+/// A round begins under a claim that is not older than this: what a cluster lost it does not write to for long.
+const CLAIM_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Why a round was not finished; the next one goes on.
 #[derive(Debug)]
@@ -139,6 +83,8 @@ impl fmt::Display for TierRoundError {
 /// Where a partition stands between disk and tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierStatus {
+    /// Whether the partition's segments go to the tier, or did.
+    pub used: bool,
     /// Offsets that can be read out of the tier.
     pub tiered: std::ops::Range<Offset>,
     /// The first offset on the local disk.
@@ -149,6 +95,8 @@ pub struct TierStatus {
     pub lag_bytes: u64,
     /// Objects that wait for their deletion.
     pub garbage: usize,
+    /// Why the last round of this replica, as the leader, was not finished.
+    pub failure: Option<Arc<str>>,
 }
 
 /// A segment as retention sees it, wherever it is.
@@ -164,12 +112,13 @@ impl PartitionTier {
     pub(super) fn new(spec: Option<TierSpec>, hot: &Arc<dyn LogReader>) -> Self {
         let view = Arc::new(TierView::default());
         let remote = spec.map(|spec| {
-            let cold = Arc::clone(&spec.node.parts.cold);
+            let cold = Arc::clone(spec.node.cold());
             let reader = TieredReader::new(Arc::clone(hot), cold, spec.key, Arc::clone(&view));
             Remote {
                 spec,
                 reader: Arc::new(reader),
                 publisher: async_lock::Mutex::new(None),
+                failure: Mutex::default(),
             }
         });
         Self { view, remote }
@@ -216,10 +165,11 @@ impl Partition {
     /// Where the partition stands between disk and tier; none on a node without one.
     #[must_use]
     pub fn tier_status(&self) -> Option<TierStatus> {
-        self.tier.remote.as_ref()?;
+        let remote = self.tier.remote.as_ref()?;
         let state = self.tier.view.get();
         let log_start = self.view().log_start;
         Some(TierStatus {
+            used: self.config().remote_storage || state.version() > 0,
             tiered: state.offsets(),
             local_start: self.reader.state().offset_start.max(log_start),
             tiered_bytes: state.size_bytes(),
@@ -228,6 +178,11 @@ impl Partition {
                 false => 0,
             },
             garbage: state.garbage().len(),
+            failure: remote
+                .failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         })
     }
 
@@ -249,22 +204,38 @@ impl Partition {
         let Some(mut slot) = remote.publisher.try_lock() else {
             return Ok(());
         };
+        let done = self.led_round(remote, &mut slot).await;
+        if let Err(TierRoundError::Tier(error)) = &done {
+            remote.spec.node.note_failure(error);
+            // A publisher that was fenced never succeeds again; the next one asks whose the bucket is.
+            if matches!(error, TierError::Fenced { .. }) {
+                *slot = None;
+            }
+        }
+        let failure = done.as_ref().err().map(|error| error.to_string().into());
+        *remote.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        done
+    }
+
+    async fn led_round(&self, remote: &Remote, slot: &mut Option<Publisher>) -> Result<(), TierRoundError> {
+        let term = self.progress.with(|progress| progress.term);
         if self.serving_view(None).is_err() {
             *slot = None;
             return Ok(());
         }
         let node = &remote.spec.node;
-        let claim = node.claim().await?;
+        let claim = node.claim(CLAIM_AGE_MAX).await?;
+        let fence = Fence::new(claim.generation, term, claim.cluster());
+        if slot.as_ref().is_none_or(|publisher| publisher.fence() != fence) {
+            let (bucket, env) = (Arc::clone(node.bucket()), self.env.clone());
+            *slot = Some(Publisher::new(bucket, env, remote.spec.key, fence));
+        }
         if self.config().remote_storage {
             self.upload_due(remote).await?;
         }
-        let term = self.progress.with(|progress| progress.term);
-        let known = slot.take().filter(|(of, _)| *of == term);
-        let (_, publisher) = slot.insert(known.unwrap_or_else(|| {
-            let fence = Fence::new(claim.generation, term, claim.cluster());
-            let (bucket, env) = (Arc::clone(&node.parts.bucket), node.parts.env.clone());
-            (term, Publisher::new(bucket, env, remote.spec.key, fence))
-        }));
+        let Some(publisher) = slot else {
+            return Ok(());
+        };
         let state = self.tier.view.get();
         if state.version() == 0 {
             return Ok(());
@@ -272,13 +243,9 @@ impl Partition {
         if let Some(command) = publisher.publish(&state).await? {
             self.propose_tier(command).await?;
         }
-        let state = self.tier.view.get();
-        let collected = node
-            .parts
-            .collector
-            .collect(remote.spec.key, &state, publisher)
-            .await?;
-        if let Some(command) = collected {
+        let (key, state) = (remote.spec.key, self.tier.view.get());
+        let collector = remote.spec.node.collector();
+        if let Some(command) = collector.collect(key, &state, publisher).await? {
             self.propose_tier(command).await?;
         }
         self.drop_local().await
@@ -293,7 +260,7 @@ impl Partition {
             let Some(work) = next_work(&segments, &state, view.applied, view.log_start) else {
                 return Ok(());
             };
-            let uploader = &remote.spec.node.parts.uploader;
+            let uploader = remote.spec.node.uploader();
             let segment = uploader
                 .upload(remote.spec.key, &self.reader, &state, &work)
                 .await?;

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where files are written before they get their name.
@@ -31,23 +32,27 @@ const LEFTOVER: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug)]
 pub struct FileBucket {
     root: Arc<Path>,
+    /// Whether the directory was made or found once. From then on it is never made again: where a disk went away, its mount
+    /// point is no bucket. Whoever only reads never makes it.
+    made: Arc<AtomicBool>,
     env: Env,
 }
 
 impl FileBucket {
-    /// Opens the bucket at `root`, creating the directory. Work is done by the read threads of `env`.
-    ///
-    /// # Errors
-    /// The directory cannot be made or written.
-    pub fn open(root: &Path, env: Env) -> Result<Self, StoreError> {
+    /// The bucket at `root`. Its directory is made by the first write, where there is none: a node starts while its store
+    /// is down. Work is done by the read threads of `env`.
+    #[must_use]
+    pub fn new(root: &Path, env: Env) -> Self {
         let temporary = root.join(TEMPORARY);
-        fs::create_dir_all(&temporary)
-            .map_err(|error| failed("open", &root.display().to_string(), &error))?;
-        remove_leftovers(&temporary);
-        Ok(Self {
+        let made = temporary.is_dir();
+        if made {
+            remove_leftovers(&temporary);
+        }
+        Self {
             root: root.into(),
+            made: Arc::new(AtomicBool::new(made)),
             env,
-        })
+        }
     }
 
     /// Runs one request on a disk thread.
@@ -92,6 +97,7 @@ impl FileBucket {
                 .join(TEMPORARY)
                 .join(format!("{:016x}", self.env.rng.next_u64())),
             root: Arc::clone(&self.root),
+            made: Arc::clone(&self.made),
         })
     }
 }
@@ -99,6 +105,7 @@ impl FileBucket {
 /// Where a request works.
 struct Place {
     root: Arc<Path>,
+    made: Arc<AtomicBool>,
     file: PathBuf,
     temporary: PathBuf,
 }
@@ -124,6 +131,17 @@ fn failed(call: &str, key: &str, error: &io::Error) -> StoreError {
     StoreError::new(kind, format!("{call} {key}: {error}"))
 }
 
+/// Makes the directory, unless that was done once.
+fn make_root(root: &Path, made: &AtomicBool) -> io::Result<()> {
+    if made.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let temporary = root.join(TEMPORARY);
+    fs::create_dir_all(&temporary)?;
+    made.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
 fn remove_leftovers(temporary: &Path) {
     let Ok(files) = fs::read_dir(temporary) else {
         return;
@@ -144,6 +162,7 @@ impl Place {
     /// Writes a file beside its place, syncs it, and gives it its name if the condition holds.
     fn put(&self, body: &[Bytes], condition: &Condition) -> Result<Version, Failure> {
         let written = (|| {
+            make_root(&self.root, &self.made)?;
             let mut file = File::create_new(&self.temporary)?;
             for part in body {
                 file.write_all(part)?;
@@ -226,6 +245,7 @@ impl Place {
         };
         match part {
             Part::Begin => {
+                make_root(&self.root, &self.made)?;
                 File::create_new(&self.temporary)?;
                 let name = self.temporary.file_name().unwrap_or_default().to_string_lossy();
                 Ok(name.into())

@@ -32,13 +32,13 @@ impl Fence {
         self.claim > other.claim
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u64_le(self.claim);
         out.put_u64_le(self.term.0);
         out.put_u128_le(self.cluster);
     }
 
-    pub(super) fn take(decoder: &mut Decoder) -> Result<Self, Malformed> {
+    pub(crate) fn take(decoder: &mut Decoder) -> Result<Self, Malformed> {
         let (claim, term) = (decoder.u64()?, Term(decoder.u64()?));
         Ok(Self::new(claim, term, decoder.u128()?))
     }

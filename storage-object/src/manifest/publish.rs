@@ -1,7 +1,7 @@
 //! Writing a manifest: pages first, then the head, by compare-and-swap under a fence.
 
 use super::read::read_head;
-use super::{Fence, HEAD_SEGMENTS_MAX, Head, PAGE_SEGMENTS, PageRef, head_key, page};
+use super::{Fence, HEAD_SEGMENTS_MAX, Head, Manifest, PAGE_SEGMENTS, PageRef, head_key, page};
 use crate::bucket::{Bucket, Condition, StoreErrorKind, Version};
 use crate::error::TierError;
 use crate::key::PartitionKey;
@@ -35,6 +35,33 @@ impl Publisher {
             fence,
             known: None,
         }
+    }
+
+    /// The right under which it writes.
+    #[must_use]
+    pub const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Writes what was read once more, under this publisher's fence, so that whoever wrote it can not do so again; where
+    /// nothing was there, an empty manifest. False where somebody wrote since it was read: then it is to be read again.
+    ///
+    /// # Errors
+    /// [`TierError::Fenced`] where a newer owner has written.
+    pub async fn take_over(&mut self, read: Option<&Manifest>) -> Result<bool, TierError> {
+        let nothing = TierState::default();
+        let (current, state) = match read {
+            Some(manifest) => {
+                self.check(&manifest.head, &manifest.state)?;
+                let current = (manifest.head.clone(), manifest.version.clone());
+                (Some(current), &manifest.state)
+            }
+            None => (None, &nothing),
+        };
+        let written = self.replace(current, state).await?;
+        let done = written.is_some();
+        self.known = written.map(Some);
+        Ok(done)
     }
 
     /// Writes a manifest of `state`. Returns the command that tells the state so, or none where that version was there

@@ -1,14 +1,17 @@
 //! The bucket without a cluster: which partitions there are, what is in one, and whether it is whole.
 
 mod entries;
+mod remove;
 mod scrub;
 
 pub use entries::Entries;
+pub use remove::{Removed, remove_partition};
 pub use scrub::{Finding, ScrubReport, delete_orphans, scrub, verify_object};
 
 use crate::bucket::{Bucket, ObjectMeta};
 use crate::error::TierError;
 use crate::key::PartitionKey;
+use std::collections::BTreeSet;
 
 /// The last name that can be in a partition's folder, for lists that go on behind it.
 const BEHIND: &str = "zzz";
@@ -30,26 +33,28 @@ pub async fn list_all(bucket: &dyn Bucket, folder: &str) -> Result<Vec<ObjectMet
     }
 }
 
-/// The partitions that have objects in the bucket, sorted. One request a partition.
+/// The partitions that have objects in the bucket, sorted. At most one request a partition, and fewer where they have few
+/// objects.
 ///
 /// # Errors
 /// [`TierError::Store`].
 pub async fn partitions(bucket: &dyn Bucket) -> Result<Vec<PartitionKey>, TierError> {
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     let mut after: Option<String> = None;
     loop {
         let page = bucket.list("p", after.as_deref()).await?;
-        let Some(first) = page.objects.first() else {
-            found.sort();
-            return Ok(found);
+        let Some(last) = page.objects.last() else {
+            return Ok(found.into_iter().collect());
         };
-        // Objects of others are stepped over one by one, those of a partition all at once.
-        after = Some(match PartitionKey::of_key(&first.key) {
-            Some(partition) => {
-                found.push(partition);
-                format!("{}/{BEHIND}", partition.folder())
-            }
-            None => first.key.to_string(),
+        let keys = page.objects.iter();
+        found.extend(keys.filter_map(|object| PartitionKey::of_key(&object.key)));
+        if !page.more {
+            return Ok(found.into_iter().collect());
+        }
+        // What else the last partition of the page has is stepped over at once.
+        after = Some(match PartitionKey::of_key(&last.key) {
+            Some(partition) => format!("{}/{BEHIND}", partition.folder()),
+            None => last.key.to_string(),
         });
     }
 }

@@ -176,11 +176,8 @@ fn a_bucket_in_memory_keeps_the_contract() {
 #[test]
 fn a_bucket_in_a_directory_keeps_the_contract() {
     let (dir, env) = (TempDir::new(), real_env());
-    judge(
-        Arc::new(FileBucket::open(dir.path(), env.clone()).unwrap()),
-        env.clone(),
-    );
-    let again = FileBucket::open(dir.path(), env).unwrap();
+    judge(Arc::new(FileBucket::new(dir.path(), env.clone())), env.clone());
+    let again = FileBucket::new(dir.path(), env);
     assert_eq!(
         &block_on(again.get("c/head", ALL)).unwrap().data[..],
         b"two",

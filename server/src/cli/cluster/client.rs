@@ -21,7 +21,7 @@ const HEADERS_MAX: usize = 64;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(in crate::cli) enum Failure {
     /// The question is wrong, or may not be asked.
     Question(String),
     /// Nobody answered it.

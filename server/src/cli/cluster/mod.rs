@@ -4,12 +4,13 @@
 
 mod client;
 mod show;
-mod table;
+pub(super) mod table;
 
 use super::Exit;
 use super::output::{complain, print};
 use crate::admin::report::{ClusterReport, HealthReport, IsrReport, NodeEntry, PartitionReport};
-use client::{Client, Failure};
+use client::Client;
+pub(super) use client::Failure;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use structopt::StructOpt;
@@ -73,7 +74,12 @@ pub(super) enum Command {
 
 /// Asks and shows.
 pub(super) fn run(command: &Command) -> Exit {
-    match asked(command) {
+    finish(asked(command))
+}
+
+/// Prints an answer, or complains.
+pub(super) fn finish(asked: Result<(String, bool), Failure>) -> Exit {
+    match asked {
         Ok((text, well)) => match print(&text) {
             Exit::Done if !well => Exit::Failed,
             exit => exit,
@@ -135,7 +141,7 @@ fn asked(command: &Command) -> Result<(String, bool), Failure> {
     }
 }
 
-fn ask<T: DeserializeOwned>(
+pub(super) fn ask<T: DeserializeOwned>(
     target: &Target,
     path: &str,
     show: fn(&T) -> String,

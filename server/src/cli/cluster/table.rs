@@ -1,7 +1,7 @@
 //! Columns of text.
 
 /// Rows under their headings, each column as wide as its widest cell.
-pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+pub(in crate::cli) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize, heading: &str| {
         let cells = rows
             .iter()

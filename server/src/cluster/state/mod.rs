@@ -8,6 +8,7 @@
 mod apply;
 mod checkpoint;
 mod command;
+mod moved;
 mod topic;
 
 #[cfg(test)]

@@ -83,6 +83,16 @@ impl Partition {
         }
     }
 
+    /// The same partition with other replicas, of which the first holds its data.
+    pub(super) fn moved(&self, replicas: Vec<Replica>) -> Self {
+        let founders = replicas.iter().take(1).copied().collect();
+        Self {
+            group: self.group,
+            replicas,
+            founders,
+        }
+    }
+
     /// Gives the replica on `node` another id; false where there is none.
     pub(super) fn replace(&mut self, node: NodeId, replica: ReplicaId) -> bool {
         let Some(place) = self.replicas.iter().position(|held| held.node() == node) else {

@@ -1,6 +1,6 @@
 //! Rounds of the object tier: every so often, each partition that leads here and has something to do starts one.
 
-use super::partitions::PartitionTable;
+use crate::broker::partitions::PartitionTable;
 use chronik_core::Env;
 use std::sync::Arc;
 use std::time::Duration;

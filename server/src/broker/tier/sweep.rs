@@ -1,0 +1,141 @@
+//! Deletes what deleted topics leave in the bucket.
+//!
+//! The leader of the metadata group looks through the bucket when it begins to lead, and again whenever a topic was
+//! deleted. A partition goes that the metadata does not know, once that has been so for the grace period: topic ids are
+//! never issued twice. What was published under another claim than the cluster's own is left alone and named in the log.
+
+use super::{CLAIM_AGE_MAX, Parts};
+use crate::cluster::TopicId;
+use chronik_core::Term;
+use chronik_storage_object::offline::{Removed, partitions, remove_partition};
+use chronik_storage_object::{PartitionKey, TierError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a partition that was deleted may still have a request under way to the bucket.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Looks for what deleted topics leave.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    parts: Parts,
+    interval: Duration,
+    grace: Duration,
+    led: Option<Term>,
+    topics: BTreeSet<u128>,
+    /// The bucket has to be looked through.
+    look: bool,
+    /// Partitions that nobody knows, and since when.
+    unknown: BTreeMap<PartitionKey, Duration>,
+}
+
+fn wire(id: TopicId) -> u128 {
+    u128::from_be_bytes(id.to_wire().0)
+}
+
+impl Sweep {
+    pub(super) fn new(parts: Parts, interval: Duration, grace: Duration) -> Self {
+        Self {
+            parts,
+            interval,
+            grace: grace.max(SETTLE),
+            led: None,
+            topics: BTreeSet::new(),
+            look: false,
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the process ends.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.parts.env.clock.sleep(self.interval).await;
+            if let Err(error) = self.round().await {
+                log::warn!("event=tier_sweep_failed error=\"{error}\"");
+                self.parts.tier.note_failure(&error);
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), TierError> {
+        let leads = self.parts.leads_metadata();
+        if leads.is_none() || leads != self.led {
+            (self.led, self.look) = (leads, leads.is_some());
+            self.unknown.clear();
+            self.topics.clear();
+        }
+        if leads.is_none() {
+            return Ok(());
+        }
+        let topics = self.known_topics();
+        self.look |= self.topics.iter().any(|id| !topics.contains(id));
+        self.topics = topics;
+        if self.look {
+            self.look_through().await?;
+            self.look = false;
+        }
+        let now = self.parts.env.clock.now();
+        let since_max = now.saturating_sub(self.grace);
+        let due: Vec<_> = self
+            .unknown
+            .iter()
+            .filter(|(_, since)| **since <= since_max)
+            .collect();
+        let due: Vec<PartitionKey> = due.into_iter().map(|(partition, _)| *partition).collect();
+        for partition in due {
+            self.remove(partition).await?;
+            self.unknown.remove(&partition);
+        }
+        Ok(())
+    }
+
+    fn known_topics(&self) -> BTreeSet<u128> {
+        let image = self.parts.controller.image();
+        image
+            .state
+            .topics()
+            .values()
+            .map(|topic| wire(topic.id))
+            .collect()
+    }
+
+    /// What is in the bucket is listed first, and the metadata looked at afterwards: what it does not know then, it has
+    /// forgotten, for a partition has objects only after its topic was created.
+    async fn look_through(&mut self) -> Result<(), TierError> {
+        let found = partitions(&**self.parts.tier.bucket()).await?;
+        let controller = &self.parts.controller;
+        let Ok(barrier) = controller.group().read_barrier().await else {
+            // Another node leads now, and will look.
+            self.led = None;
+            return Ok(());
+        };
+        controller
+            .watch()
+            .wait_for(|image| image.applied >= barrier)
+            .await;
+        let topics = self.known_topics();
+        let now = self.parts.env.clock.now();
+        for partition in found {
+            if !topics.contains(&partition.topic_id) {
+                self.unknown.entry(partition).or_insert(now);
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, partition: PartitionKey) -> Result<(), TierError> {
+        let tier = &self.parts.tier;
+        let claim = tier.claim(CLAIM_AGE_MAX).await?;
+        match remove_partition(tier.bucket(), &self.parts.env, &claim, partition).await? {
+            Removed::Done(objects) => {
+                log::info!("event=tier_partition_removed partition={partition} objects={objects}");
+                tier.metrics().segments_deleted.add(objects as u64);
+            }
+            Removed::NotOurs => log::warn!(
+                "event=tier_partition_unknown partition={partition} action=none reason=\"no topic has this id, and \
+                 its manifest is not of this cluster\""
+            ),
+        }
+        Ok(())
+    }
+}

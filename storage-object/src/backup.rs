@@ -1,0 +1,282 @@
+//! Copies of what no segment carries: the cluster's metadata, and the state behind consumer groups.
+//!
+//! A backup is one object that is replaced as a whole, by compare-and-swap under the same fence as a manifest, so that
+//! neither a leader of the past nor a cluster that lost its claim overwrites a newer copy. What is in it is opaque here.
+//! Byte layout: `docs/format/tier-object.md`.
+
+use crate::bucket::{Bucket, Condition, StoreErrorKind, Version, Want};
+use crate::codec::{Decoder, Encode, Malformed, sealed, unsealed};
+use crate::error::TierError;
+use crate::manifest::Fence;
+use bytes::{BufMut, Bytes};
+use chronik_core::Env;
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"CHRTBKP1";
+/// The largest backup that is read.
+const BYTES_MAX: u64 = 256 << 20;
+/// More than an object has beside its state.
+const HEADER_BYTES_MAX: u64 = 1024;
+/// How often a backup is read again after somebody else wrote it.
+const ROUNDS: u32 = 4;
+
+/// A copy of some state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Under which right it was written.
+    pub fence: Fence,
+    /// The state's version: rises with every change of it, whoever leads.
+    pub version: u64,
+    /// When it was written, in wall milliseconds of the writer.
+    pub at_ms: i64,
+    /// The state.
+    pub data: Bytes,
+    /// Drawn for every write: no two writers ever write the same bytes.
+    nonce: u64,
+}
+
+impl Backup {
+    fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(128 + self.data.len());
+        out.put_slice(MAGIC);
+        self.fence.put(&mut out);
+        out.put_u64_le(self.version);
+        out.put_i64_le(self.at_ms);
+        out.put_u64_le(self.nonce);
+        out.put_count(self.data.len());
+        out.put_slice(&self.data);
+        sealed(out)
+    }
+
+    fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
+        let mut decoder = Decoder::new(unsealed(bytes)?);
+        if decoder.bytes(MAGIC.len())?.as_ref() != MAGIC {
+            return Err(Malformed("it is no backup"));
+        }
+        let fence = Fence::take(&mut decoder)?;
+        let (version, at_ms, nonce) = (decoder.u64()?, decoder.i64()?, decoder.u64()?);
+        let len = decoder.count(1)?;
+        let data = decoder.bytes(len)?;
+        decoder.end()?;
+        Ok(Self {
+            fence,
+            version,
+            at_ms,
+            data,
+            nonce,
+        })
+    }
+}
+
+fn key(name: &str) -> String {
+    format!("b/{name}")
+}
+
+/// Reads the backup of this name; none where there is none.
+///
+/// # Errors
+/// [`TierError::Damaged`], [`TierError::Store`].
+pub async fn read_backup(bucket: &dyn Bucket, name: &str) -> Result<Option<Backup>, TierError> {
+    Ok(read(bucket, name).await?.map(|(backup, _)| backup))
+}
+
+async fn read(bucket: &dyn Bucket, name: &str) -> Result<Option<(Backup, Version)>, TierError> {
+    let key = key(name);
+    match bucket.get(&key, Want::All { max_bytes: BYTES_MAX }).await {
+        Ok(object) => {
+            let backup = Backup::decode(&object.data).map_err(TierError::malformed(&key))?;
+            Ok(Some((backup, object.version)))
+        }
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a writer knows of the object that it replaces.
+#[derive(Debug)]
+struct Known {
+    fence: Fence,
+    version: u64,
+    object: Version,
+}
+
+/// Writes one backup, as its owner in one term.
+#[derive(Debug)]
+pub struct BackupWriter {
+    bucket: Arc<dyn Bucket>,
+    env: Env,
+    name: String,
+    fence: Fence,
+    /// The object that we wrote or read last; none before the first look.
+    known: Option<Option<Known>>,
+}
+
+impl BackupWriter {
+    /// A writer under `fence` of the backup `name`, which is a plain name. The bucket must settle unknown outcomes, as
+    /// [`Retrying`](crate::bucket::Retrying) does.
+    #[must_use]
+    pub fn new(bucket: Arc<dyn Bucket>, env: Env, name: String, fence: Fence) -> Self {
+        Self {
+            bucket,
+            env,
+            name,
+            fence,
+            known: None,
+        }
+    }
+
+    /// The right under which it writes.
+    #[must_use]
+    pub const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Writes the state of this version, unless that is there already.
+    ///
+    /// # Errors
+    /// [`TierError::Fenced`] where a newer owner has written, or the state is older than what is there.
+    pub async fn write(&mut self, version: u64, data: &Bytes) -> Result<(), TierError> {
+        for _ in 0..ROUNDS {
+            let current = match self.known.take() {
+                Some(known) => known,
+                None => self.look().await?,
+            };
+            if let Some(known) = &current {
+                self.check(known, version)?;
+                if known.fence == self.fence && known.version == version {
+                    self.known = Some(current);
+                    return Ok(());
+                }
+            }
+            if let Some(written) = self.replace(current, version, data).await? {
+                self.known = Some(Some(written));
+                return Ok(());
+            }
+        }
+        Err(TierError::Refused(
+            format!("the backup {} is written by others again and again", self.name).into(),
+        ))
+    }
+
+    async fn look(&self) -> Result<Option<Known>, TierError> {
+        let found = read(&*self.bucket, &self.name).await?;
+        Ok(found.map(|(backup, object)| Known {
+            fence: backup.fence,
+            version: backup.version,
+            object,
+        }))
+    }
+
+    fn check(&self, known: &Known, version: u64) -> Result<(), TierError> {
+        let older = known.fence.claim == self.fence.claim && known.version > version;
+        if self.fence.may_replace(&known.fence) && !older {
+            return Ok(());
+        }
+        Err(TierError::Fenced {
+            owner: known.fence.to_string().into(),
+        })
+    }
+
+    /// Replaces the object; none where somebody else wrote meanwhile.
+    async fn replace(
+        &self,
+        current: Option<Known>,
+        version: u64,
+        data: &Bytes,
+    ) -> Result<Option<Known>, TierError> {
+        if data.len() as u64 > BYTES_MAX - HEADER_BYTES_MAX {
+            return Err(TierError::Refused(
+                format!(
+                    "the backup {} has {} bytes, more than can be read again",
+                    self.name,
+                    data.len()
+                )
+                .into(),
+            ));
+        }
+        let backup = Backup {
+            fence: self.fence,
+            version,
+            at_ms: self.env.clock.wall_ms(),
+            data: data.clone(),
+            nonce: self.env.rng.next_u64(),
+        };
+        let condition = current.map_or(Condition::Absent, |known| Condition::Unchanged(known.object));
+        match self
+            .bucket
+            .put(&key(&self.name), vec![backup.encode()], condition)
+            .await
+        {
+            Ok(object) => Ok(Some(Known {
+                fence: self.fence,
+                version,
+                object,
+            })),
+            Err(error) if error.kind == StoreErrorKind::Conflict => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::MemoryBucket;
+    use chronik_conformance::world::{Seed, SimEnv};
+    use chronik_core::Term;
+
+    #[test]
+    fn the_newest_owner_and_the_newest_state_stay() {
+        let sim = SimEnv::new(Seed(5));
+        let bucket: Arc<dyn Bucket> = Arc::new(MemoryBucket::new(sim.env().clock));
+        let writer = |claim: u64, term: u64| {
+            let fence = Fence::new(claim, Term(term), u128::from(claim));
+            BackupWriter::new(Arc::clone(&bucket), sim.env(), "metadata".to_owned(), fence)
+        };
+        let write = |writer: &mut BackupWriter, version: u64, data: &'static str| {
+            sim.block_on(writer.write(version, &Bytes::from_static(data.as_bytes())))
+                .unwrap()
+        };
+        let read = || {
+            let backup = sim.block_on(read_backup(&*bucket, "metadata")).unwrap().unwrap();
+            backup.map(|backup| backup.data)
+        };
+        assert_eq!(read(), None);
+        let (mut old, mut new) = (writer(1, 1), writer(1, 2));
+        write(&mut old, 1, "a").unwrap();
+        write(&mut old, 1, "a").unwrap();
+        write(&mut new, 2, "b").unwrap();
+        assert!(matches!(write(&mut old, 3, "c"), Err(TierError::Fenced { .. })));
+        assert!(matches!(
+            write(&mut writer(1, 3), 1, "c"),
+            Err(TierError::Fenced { .. })
+        ));
+        assert_eq!(read(), Some(Bytes::from_static(b"b")));
+        // Another cluster took the bucket over; its state counts from its own start.
+        write(&mut writer(2, 1), 1, "d").unwrap();
+        assert!(matches!(write(&mut new, 9, "e"), Err(TierError::Fenced { .. })));
+        assert_eq!(read(), Some(Bytes::from_static(b"d")));
+    }
+
+    #[test]
+    fn no_bit_of_a_backup_changes_unseen() {
+        let backup = Backup {
+            fence: Fence::new(1, Term(2), 3),
+            version: 4,
+            at_ms: 5,
+            data: Bytes::from_static(b"state"),
+            nonce: 6,
+        };
+        let bytes = backup.encode();
+        assert_eq!(Backup::decode(&bytes), Ok(backup));
+        let mut flipped = bytes.to_vec();
+        for bit in 0..flipped.len() * 8 {
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Backup::decode(&flipped.clone().into()).is_err());
+            flipped[bit / 8] ^= 1 << (bit % 8);
+        }
+        for len in 0..bytes.len() {
+            assert!(Backup::decode(&bytes.slice(..len)).is_err());
+        }
+    }
+}
