@@ -4,12 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=${1:-target/s3-venv}
-if ! [ -x "$venv/bin/moto_server" ]; then
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet 'moto[server]==5.2.5'
-fi
+moto=$(tests/s3/install.sh "$venv")
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-"$venv/bin/moto_server" -H 127.0.0.1 -p "$port" >"$venv/moto.log" 2>&1 &
+"$moto" -H 127.0.0.1 -p "$port" >"$venv/moto.log" 2>&1 &
 server=$!
 trap 'kill "$server"' EXIT
 until curl --silent --fail --output /dev/null "http://127.0.0.1:$port/moto-api/"; do

@@ -6,6 +6,7 @@ import time
 
 from .admin import create_topic
 from .log_client import LogClient
+from .operator import admin_port, get_json
 from .paths import SERVER
 
 MIB = 1 << 20
@@ -14,6 +15,7 @@ EARLIEST, LATEST, EARLIEST_LOCAL, LATEST_TIERED = -2, -1, -4, -5
 # What makes a test short: small files, and rounds that come often.
 SHORT = """
 tier.upload_interval_ms = 50
+tier.backup_interval_ms = 100
 tier.delete_grace_ms = 0
 topics.retention_check_interval_ms = 100
 storage.journal_file_bytes = "8MiB"
@@ -61,6 +63,28 @@ def edges(broker, topic, partition=0):
     with LogClient(broker.port) as log:
         times = (EARLIEST, EARLIEST_LOCAL, LATEST_TIERED, LATEST)
         return tuple(log.offset_at(topic, time_, partition)[0] for time_ in times)
+
+
+def status(broker):
+    """What the node says of its tier."""
+    code, report = get_json(admin_port(broker), "/v1/tier")
+    assert code == 200, report
+    return report
+
+
+def place(broker, topic, partition=0):
+    """What the node says of one partition's place in the tier."""
+    for one in status(broker)["partitions"]:
+        if (one["topic"], one["partition"]) == (topic, partition):
+            return one
+    return None
+
+
+def settled(broker, topic, partition=0):
+    """The end of the tier, once every sealed segment is in it and published."""
+    one = place(broker, topic, partition)
+    done = one and one["leading"] and one["lag_bytes"] == 0 and one["failure"] is None
+    return done and one["tiered_end_offset"]
 
 
 def small_topic(broker, topic, partitions=1, **configs):

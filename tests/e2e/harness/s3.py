@@ -1,0 +1,65 @@
+"""An S3 store for tests: moto, which decides conditional writes rightly, as a process on loopback."""
+
+import re
+import subprocess
+from http.client import HTTPConnection
+
+from .broker import free_port
+from .paths import ROOT
+from .tier import wait_for
+
+BUCKET = "chronik-e2e"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+# What somebody with an S3 store of their own writes.
+S3 = """
+tier.url = "s3://chronik-e2e/{folder}"
+tier.s3_endpoint = "http://127.0.0.1:{port}"
+tier.s3_path_style = true
+topics.remote_storage_enable = true
+topics.local_retention_bytes = "2MiB"
+"""
+
+
+class S3Server:
+    """moto as a process."""
+
+    def __init__(self, directory):
+        moto = subprocess.run([ROOT / "tests/s3/install.sh"], check=True, capture_output=True, text=True).stdout.strip()
+        self.port = free_port()
+        self.log = open(directory / "moto.log", "wb")
+        self.process = subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(self.port)], stdout=self.log,
+                                        stderr=self.log)
+        wait_for("the S3 server answers", self.answers)
+        assert self.call("PUT", "/chronik-e2e")[0] == 200
+
+    def call(self, method, path):
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def answers(self):
+        assert self.process.poll() is None, "the S3 server ended"
+        try:
+            return self.call("GET", "/moto-api/")[0] == 200
+        except OSError:
+            return False
+
+    def keys(self):
+        found, after = [], ""
+        while True:
+            code, body = self.call("GET", f"/chronik-e2e?list-type=2&start-after={after}")
+            assert code == 200, body
+            page = re.findall(r"<Key>(.*?)</Key>", body)
+            found += page
+            if "<IsTruncated>true" not in body or not page:
+                return found
+            after = page[-1]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
