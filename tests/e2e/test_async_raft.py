@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from chaos.history import OK
-from chaos.trial import cluster_for, run
+from chaos.trial import ONE_IN_FLIGHT, cluster_for, run
 from chaos.workload import IMPATIENT
 from confluent_kafka import Consumer, Producer
 from conftest import directory_for
@@ -125,7 +125,7 @@ def test_what_it_cannot_do_is_refused_and_names_the_other_engine(cluster, tmp_pa
 @pytest.mark.slow
 def test_no_anomaly_through_kills_and_pauses(request, rng):
     with cluster_for(directory_for(request), 3, ["processes"], SECONDS, "async-raft") as cluster:
-        history, anomalies = run(cluster, SECONDS, rng)
+        history, anomalies = run(cluster, SECONDS, rng, client=ONE_IN_FLIGHT)
     assert anomalies == []
     assert sum(send.outcome == OK for send in history.sends) > 1000
     assert history.faults, "no fault was done"
