@@ -55,19 +55,20 @@ def idle(cluster, options):
 
 
 class Foreground(threading.Thread):
-    """20 MB/s in an open loop. `latencies` has (when it was due, seconds until acknowledged)."""
+    """So many MB/s in an open loop. `latencies` has (when it was due, seconds until acknowledged)."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, mb_s=FOREGROUND_MB_S):
         super().__init__(daemon=True)
+        self.step = RECORD / (mb_s * MB)
         self.stopping, self.latencies, self.failed = threading.Event(), [], 0
         self.producer = Producer({"bootstrap.servers": cluster.bootstrap, "acks": "all", "linger.ms": 0,
                                   "enable.idempotence": True, "log_level": 0})
         self.value = os.urandom(RECORD)
 
     def run(self):
-        step, due = RECORD / (FOREGROUND_MB_S * MB), time.monotonic()
+        due = time.monotonic()
         while not self.stopping.is_set():
-            due += step
+            due += self.step
             while (left := due - time.monotonic()) > 0:
                 self.producer.poll(left)
             try:
@@ -83,9 +84,12 @@ class Foreground(threading.Thread):
         else:
             self.failed += 1
 
-    def p99_ms(self, since, until):
+    def quantile_ms(self, quantile, since, until):
         seen = sorted(latency for due, latency in self.latencies if since <= due < until)
-        return seen[int(len(seen) * 0.99)] * 1000 if seen else float("nan")
+        return seen[int(len(seen) * quantile)] * 1000 if seen else float("nan")
+
+    def p99_ms(self, since, until):
+        return self.quantile_ms(0.99, since, until)
 
 
 def write_old(cluster, gib):

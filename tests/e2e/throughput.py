@@ -1,0 +1,116 @@
+"""What one producer and one consumer reach, what that costs, and how long records wait. Measured by hand.
+
+    tools/build_rdkafka_performance.sh
+    python -m throughput --nodes 1
+    python -m throughput --nodes 3
+
+librdkafka's own performance program against one node, or three on loopback, over one partition that all of them hold, with
+acks=all. For each round: records of 1 KiB and of 100 bytes, then 1 KiB records read from the beginning (the pages are in the
+cache); each with the CPU seconds that all nodes spent for a GB of payload. Then latency in an open loop: each record has a
+time at which it is due, and its latency counts from there, at --mb-s in records of 16 KiB for --seconds, while retention
+deletes where --retain-mib says how much is kept.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
+from figures import LIVE, MB, Foreground, cpu_seconds
+from harness.broker import Broker, BrokerError
+from harness.cluster import Cluster
+from harness.paths import CACHE
+
+TOOL = CACHE / "bin/rdkafka_performance"
+BULK = ("linger.ms=5", "batch.size=1000000", "queue.buffering.max.messages=500000")
+READ = ("fetch.message.max.bytes=10000000",)
+SPEED = re.compile(r"([\d.]+) msgs/s\D+([\d.]+) MB/s")
+LIMIT_S = 600
+SEGMENT = 16 << 20
+
+
+def run(options, bootstrap, mode, topic, size, count, settings):
+    words = [word for setting in settings for word in ("-X", setting)]
+    argv = [str(options.tool), mode, "-b", bootstrap, "-t", topic, "-p", "0", "-c", str(count), *words]
+    argv += ["-s", str(size), "-a", "-1"] if mode == "-P" else ["-o", "beginning"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    told = done.stdout + done.stderr
+    assert mode == "-C" or (f"{count} delivered" in told and ", 0 failed" in told), told[-2000:]
+    return [float(cell) for cell in SPEED.findall(told)[-1]]
+
+
+def create(bootstrap, name, options, configs=None):
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    new = NewTopic(name, 1, options.nodes, config=configs or {})
+    admin.create_topics([new])[name].result(60)
+
+
+def throughput(nodes, bootstrap, options, number):
+    for size, count in ((1024, options.records), (100, options.records * 4)):
+        topic = f"bulk-{size}-{number}"
+        create(bootstrap, topic, options)
+        for mode, settings in (("-P", BULK), ("-C", READ)):
+            if mode == "-C" and size == 100:
+                continue
+            before = sum(cpu_seconds(node) for node in nodes)
+            records_s, mb_s = run(options, bootstrap, mode, topic, size, count, settings)
+            cost = (sum(cpu_seconds(node) for node in nodes) - before) / (size * count / 1e9)
+            verb = "write" if mode == "-P" else "read"
+            print(f"{verb} {size:5} B: {mb_s:7.1f} MB/s, {records_s:9.0f} records/s, {cost:.2f} CPU-s/GB of all nodes", flush=True)
+
+
+def latency(nodes, bootstrap, options):
+    configs = {}
+    if options.retain_mib:
+        configs = {"retention.bytes": str(options.retain_mib << 20), "segment.bytes": str(SEGMENT)}
+    create(bootstrap, LIVE, options, configs)
+    live = Foreground(type("At", (), {"bootstrap": bootstrap}), options.mb_s)
+    live.start()
+    # The first seconds are those in which connections and files come to be.
+    time.sleep(5)
+    began = time.monotonic()
+    time.sleep(options.seconds)
+    ended = time.monotonic()
+    live.stopping.set()
+    live.join()
+    p50, p99, most = (live.quantile_ms(at, began, ended) for at in (0.5, 0.99, 0.9999))
+    kept = f", {options.retain_mib} MiB kept" if options.retain_mib else ""
+    print(f"latency at {options.mb_s:.0f} MB/s in records of 16 KiB{kept}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, "
+          f"p99.99 {most:.2f} ms; {live.failed} failed", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, choices=[1, 3], default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--mb-s", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--retain-mib", type=int, default=64)
+    parser.add_argument("--tool", type=Path, default=TOOL, help="rdkafka_performance")
+    parser.add_argument("--directory", type=Path, default=CACHE / "throughput")
+    options = parser.parse_args()
+    options.directory.mkdir(parents=True, exist_ok=True)
+    arguments = ["--admin-port", "0"]
+    subject = Broker(options.directory / "one", arguments) if options.nodes == 1 else Cluster(options.directory, extra_args=arguments)
+    nodes = [subject] if options.nodes == 1 else subject.nodes
+    try:
+        subject.discard()
+        subject.start()
+        for number in range(options.rounds):
+            throughput(nodes, subject.bootstrap, options, number)
+        latency(nodes, subject.bootstrap, options)
+        print(f"RSS of each node {', '.join(f'{node.rss_kib() // 1024} MiB' for node in nodes)}; "
+              f"load of the machine {os.getloadavg()[0]:.1f}")
+    except BrokerError as error:
+        sys.exit(f"not measured: {error}")
+    finally:
+        subject.discard()
+
+
+if __name__ == "__main__":
+    main()
