@@ -100,7 +100,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Gives a proposal its place. One that the log refuses leaves a blank entry, because the crate has counted it.
+    /// Gives a proposal its place. One that the log refuses, or that was made in another term, leaves a blank entry, because the crate has counted it.
     fn place_draft(
         &self,
         writer: &mut dyn LogWriter,
@@ -111,10 +111,18 @@ impl Replica {
     ) -> Result<Ticket> {
         let Draft {
             proposal,
+            term,
             membership,
             sender,
             permit,
         } = draft;
+        if term != id.term {
+            // The crate kept it over a change of leaders: it does not follow what others wrote meanwhile.
+            let ticket = writer.append(&[bare(id, EntryKind::Blank, base_offset, Bytes::new())])?;
+            let error = ProposeError::NotLeader { leader: None };
+            sender.finish(Outcome::NotCommitted(error));
+            return Ok(ticket);
+        }
         let mut payload = proposal.payload;
         if proposal.kind == EntryKind::Data {
             let before = payload.len();

@@ -8,7 +8,7 @@ use async_raft::ClientWriteError;
 use async_raft::raft::ClientWriteRequest;
 use chronik_core::consensus::Membership;
 use chronik_core::proposal::ProposeError;
-use chronik_core::{EntryKind, LogError, LogIndex, Proposal, ProposalHandle};
+use chronik_core::{EntryKind, LogError, LogIndex, Proposal, ProposalHandle, Term};
 use futures_lite::future::poll_once;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Replica {
                 got_bytes,
             }));
         }
-        self.check_leads()?;
+        let term = self.check_leads()?;
         let permit = self.limits.admit(bytes).ok_or(ProposeError::Overloaded)?;
         self.write(|writer| writer.reserve(bytes))
             .map_err(|error| match error {
@@ -43,6 +43,7 @@ impl Replica {
         let (sender, handle) = ProposalHandle::pair();
         let draft = Draft {
             proposal,
+            term,
             membership: None,
             sender,
             permit: Some(permit),
@@ -52,12 +53,13 @@ impl Replica {
         Ok(handle)
     }
 
-    fn check_leads(&self) -> Result<(), ProposeError> {
+    /// The term in which this replica leads.
+    fn check_leads(&self) -> Result<Term, ProposeError> {
         let state = self.state();
         if state.stopped {
             Err(ProposeError::Closed)
         } else if state.is_leader() {
-            Ok(())
+            Ok(state.hard.term)
         } else {
             let leader = state.other_leader();
             Err(ProposeError::NotLeader { leader })
@@ -71,8 +73,10 @@ impl Replica {
         membership: Membership,
     ) -> Result<ProposalHandle, ProposeError> {
         let payload = crate::membership::encode_membership(&membership);
+        let term = self.state().hard.term;
         let (sender, handle) = ProposalHandle::pair();
         let draft = Draft {
+            term,
             proposal: Proposal {
                 kind: EntryKind::Membership,
                 payload: payload.as_slice().into(),

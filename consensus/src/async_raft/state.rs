@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) proposal: Proposal,
+    /// The term in which this replica led when it was proposed: what it was checked against holds in that term alone.
+    pub(super) term: Term,
     /// Of a membership that carries learners; not encoded again.
     pub(super) membership: Option<Membership>,
     pub(super) sender: ProposalSender,
