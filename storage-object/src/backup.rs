@@ -8,6 +8,7 @@ use crate::bucket::{Bucket, Condition, StoreErrorKind, Version, Want};
 use crate::codec::{Decoder, Encode, Malformed, sealed, unsealed};
 use crate::error::TierError;
 use crate::manifest::Fence;
+use crate::offline::list_all;
 use bytes::{BufMut, Bytes};
 use chronik_core::Env;
 use std::sync::Arc;
@@ -78,6 +79,16 @@ fn key(name: &str) -> String {
 /// [`TierError::Damaged`], [`TierError::Store`].
 pub async fn read_backup(bucket: &dyn Bucket, name: &str) -> Result<Option<Backup>, TierError> {
     Ok(read(bucket, name).await?.map(|(backup, _)| backup))
+}
+
+/// The names of the backups that there are.
+///
+/// # Errors
+/// [`TierError::Store`].
+pub async fn list_backups(bucket: &dyn Bucket) -> Result<Vec<String>, TierError> {
+    let all = list_all(bucket, "b").await?;
+    let names = all.iter().filter_map(|object| object.key.strip_prefix("b/"));
+    Ok(names.map(str::to_owned).collect())
 }
 
 async fn read(bucket: &dyn Bucket, name: &str) -> Result<Option<(Backup, Version)>, TierError> {

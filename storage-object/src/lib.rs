@@ -8,7 +8,8 @@
 //! 4. [`tiered`]: reads across the edge between the local log and the tier; [`cold`] fetches, checks and caches;
 //! 5. [`collect`]: two-phase deletion;
 //! 6. [`backup`]: copies of what no segment carries, for recovery;
-//! 7. [`offline`]: the bucket without a cluster: lists, reads, and a scrub.
+//! 7. [`orphans`]: what nothing refers to goes;
+//! 8. [`offline`]: the bucket without a cluster: lists, reads, and a scrub.
 //!
 //! [`bucket`] is the seam to stores, and the one place that repeats requests.
 //!
@@ -27,11 +28,12 @@ pub mod key;
 pub mod manifest;
 pub mod metrics;
 pub mod offline;
+pub mod orphans;
 pub mod state;
 pub mod tiered;
 pub mod upload;
 
-pub use backup::{Backup, BackupWriter, read_backup};
+pub use backup::{Backup, BackupWriter, list_backups, read_backup};
 pub use bucket::{Bucket, StoreError, StoreErrorKind};
 pub use claim::Claim;
 pub use cold::ColdReader;

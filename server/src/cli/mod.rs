@@ -27,7 +27,7 @@ pub enum Exit {
     Failed,
     /// The command line is wrong; nothing was done.
     Usage,
-    /// No node answered.
+    /// No node answered, or the bucket did not.
     Unreachable,
 }
 

@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use crate::peers::{self, ClusterRecord, Engine, Founder, NodeFile, NodeRecord, node_file};
 use crate::restore::{Place, RestoreError, Source, seed};
 use chronik_core::{Env, LogStore, NodeId};
-use chronik_storage_object::{Bucket, Claim, TierMetrics};
+use chronik_storage_object::{Bucket, Claim, TierError, TierMetrics};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -44,7 +44,10 @@ pub(super) fn run(command: &Command) -> Exit {
         Ok(text) => print(&text),
         Err(error) => {
             complain(&format_args!("not restored: {error}"));
-            Exit::Failed
+            match error {
+                RestoreError::Tier(TierError::Store(_)) => Exit::Unreachable,
+                _ => Exit::Failed,
+            }
         }
     }
 }

@@ -1,17 +1,20 @@
 //! `tier`: reads the bucket of the object tier, without a cluster, or asks a node. Nothing here writes to the bucket.
 
-use super::Exit;
 use super::cluster::table::table;
 use super::cluster::{Target, ask, finish};
 use super::output::{complain, print};
 use super::settings::Settings;
+use super::{Exit, logging};
 use crate::admin::report::{TierPartition, TierReport};
 use crate::config::{Config, compose};
 use chronik_core::{Env, Offset};
 use chronik_storage_object::cold::{ColdOptions, DiskCache};
 use chronik_storage_object::manifest::read_manifest;
-use chronik_storage_object::offline::{Entries, partitions, scrub};
-use chronik_storage_object::{Bucket, Claim, ColdReader, PartitionKey, TierError, TierMetrics};
+use chronik_storage_object::offline::{Entries, Finding, partitions, scrub};
+use chronik_storage_object::{
+    Bucket, Claim, ColdReader, PartitionKey, TierError, TierMetrics, list_backups, read_backup,
+};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -23,10 +26,11 @@ use structopt::StructOpt;
 pub(super) enum Command {
     /// Lists the partitions that are in the bucket, with their offsets and sizes.
     Ls(Settings),
-    /// Reads every object of every partition and compares every checksum; exits with 1 if anything is wrong.
+    /// Reads every object of every partition, and every copy for a rebuild, and compares every checksum; exits with 1 if
+    /// anything is wrong.
     Verify(Settings),
-    /// Holds the manifests against the objects that there are, and names orphans, gaps, overlaps and missing objects.
-    /// Changes nothing; exits with 1 if anything cannot be read that should be.
+    /// Holds the manifests against the objects that there are, and names orphans, gaps, overlaps, missing and damaged
+    /// objects. Changes nothing; exits with 1 if anything cannot be read that should be.
     Scrub(Settings),
     /// What a running node says of its tier: each partition's tiered and local offsets, what waits, what failed, and the
     /// requests that were made. Exits with 1 if a round of work failed last.
@@ -69,12 +73,13 @@ pub(super) fn run(command: &Command) -> Exit {
             return Exit::Failed;
         }
     };
+    logging::start(effective.config.log.level);
     let answer = Tool::open(&effective.config).and_then(|tool| {
         crate::runtime::block_on(async {
             match command {
-                Command::Ls(_) => tool.list().await.map_err(|error| error.to_string()),
-                Command::Verify(_) => tool.scrub(true).await.map_err(|error| error.to_string()),
-                Command::Scrub(_) => tool.scrub(false).await.map_err(|error| error.to_string()),
+                Command::Ls(_) => tool.list().await,
+                Command::Verify(_) => tool.scrub(true).await,
+                Command::Scrub(_) => tool.scrub(false).await,
                 Command::Cat(cat) => tool.cat(cat).await,
                 // It asks a node, not the bucket.
                 Command::Status(_) => Ok((String::new(), true)),
@@ -87,10 +92,40 @@ pub(super) fn run(command: &Command) -> Exit {
             print(&text);
             Exit::Failed
         }
-        Err(error) => {
-            complain(&error);
+        Err(Trouble::Other(what)) => {
+            complain(&what);
             Exit::Failed
         }
+        Err(Trouble::Tier(error)) => {
+            complain(&error);
+            match error {
+                TierError::Store(_) => Exit::Unreachable,
+                _ => Exit::Failed,
+            }
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Trouble {
+    Tier(TierError),
+    Other(String),
+}
+
+impl From<TierError> for Trouble {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+const fn kind(finding: &Finding) -> &'static str {
+    match finding {
+        Finding::Orphan { .. } => "orphans",
+        Finding::Missing { .. } => "missing",
+        Finding::Damaged { .. } => "damaged",
+        Finding::Gap(_) => "gaps",
+        Finding::Overlap(_) => "overlaps",
+        _ => "other findings",
     }
 }
 
@@ -155,19 +190,32 @@ fn show(report: &TierReport) -> String {
 }
 
 impl Tool {
-    fn open(config: &Config) -> Result<Self, String> {
-        let env = compose::environment().map_err(|error| format!("cannot start threads: {error}"))?;
+    fn open(config: &Config) -> Result<Self, Trouble> {
+        let env = compose::environment()
+            .map_err(|error| Trouble::Other(format!("cannot start threads: {error}")))?;
         let metrics = Arc::new(TierMetrics::default());
-        let bucket = compose::bucket(config, &env, &metrics).map_err(|error| error.to_string())?;
-        let bucket = bucket.ok_or("there is no object tier: tier.url is not set")?;
+        let bucket = compose::bucket(config, &env, &metrics).map_err(TierError::from)?;
+        let none = || Trouble::Other("there is no object tier: tier.url is not set".to_owned());
+        let bucket = bucket.ok_or_else(none)?;
         Ok(Self { bucket, env, metrics })
     }
 
-    async fn list(&self) -> Result<(String, bool), TierError> {
+    /// The claim on the bucket. A place that was never used is most often a name that was mistyped.
+    async fn claim(&self) -> Result<Claim, Trouble> {
+        let none = || {
+            let bucket = self.bucket.describe();
+            Trouble::Other(format!(
+                "{bucket} belongs to no cluster, nothing is there: check tier.url"
+            ))
+        };
+        let claim = Claim::read(&*self.bucket).await?;
+        claim.map(|(claim, _)| claim).ok_or_else(none)
+    }
+
+    async fn list(&self) -> Result<(String, bool), Trouble> {
         let mut text = String::new();
-        if let Some((claim, _)) = Claim::read(&*self.bucket).await? {
-            let _ = writeln!(text, "cluster {} (claim {})", claim.cluster_id, claim.generation);
-        }
+        let claim = self.claim().await?;
+        let _ = writeln!(text, "cluster {} (claim {})", claim.cluster_id, claim.generation);
         for partition in partitions(&*self.bucket).await? {
             let Some(manifest) = read_manifest(&*self.bucket, partition).await? else {
                 let _ = writeln!(text, "{partition}: no manifest");
@@ -187,30 +235,82 @@ impl Tool {
         Ok((text, true))
     }
 
-    async fn scrub(&self, deep: bool) -> Result<(String, bool), TierError> {
-        let (mut text, mut is_whole, mut orphans) = (String::new(), true, 0);
+    async fn scrub(&self, deep: bool) -> Result<(String, bool), Trouble> {
+        let (mut text, mut is_whole, mut kinds) = (String::new(), true, BTreeMap::new());
+        let (mut segments, mut bytes) = (0, 0);
+        match self.claim().await {
+            // It is named below.
+            Err(Trouble::Tier(TierError::Damaged { .. })) if deep => {}
+            claim => drop(claim?),
+        }
         let found = partitions(&*self.bucket).await?;
-        for partition in &found {
+        for (number, partition) in (1..).zip(&found) {
             let report = scrub(&*self.bucket, *partition, deep).await?;
             is_whole &= report.is_whole();
+            (segments, bytes) = (segments + report.segments, bytes + report.bytes);
             for finding in &report.findings {
-                let _ = writeln!(text, "{finding}");
+                *kinds.entry(kind(finding)).or_insert(0) += 1;
+                let _ = writeln!(text, "{partition}: {finding}");
             }
-            orphans += report.findings.len();
+            log::info!(
+                "event=tier_scrub partitions={number} of={} segments={segments}",
+                found.len()
+            );
         }
+        if deep {
+            for bad in self.bad_copies().await? {
+                is_whole = false;
+                *kinds.entry("damaged").or_insert(0) += 1;
+                let _ = writeln!(text, "{bad}");
+            }
+        }
+        let counts: Vec<String> = kinds
+            .iter()
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
+        let counts = if counts.is_empty() {
+            "nothing wrong".to_owned()
+        } else {
+            counts.join(", ")
+        };
         let verdict = if is_whole {
             "everything can be read"
         } else {
             "NOT everything can be read"
         };
-        let _ = writeln!(text, "{} partitions, {orphans} findings: {verdict}", found.len());
+        let partitions = found.len();
+        let _ = writeln!(
+            text,
+            "{partitions} partitions, {segments} segments, {bytes} bytes: {counts}: {verdict}"
+        );
         Ok((text, is_whole))
     }
 
-    async fn cat(&self, cat: &Cat) -> Result<(String, bool), String> {
-        let said = |error: TierError| error.to_string();
-        let manifest = read_manifest(&*self.bucket, cat.partition).await.map_err(said)?;
-        let manifest = manifest.ok_or_else(|| format!("partition {} is not in the bucket", cat.partition))?;
+    /// The claim and the copies for a rebuild that cannot be read.
+    async fn bad_copies(&self) -> Result<Vec<TierError>, TierError> {
+        let mut bad = Vec::new();
+        let mut note = |error| match error {
+            TierError::Damaged { .. } => {
+                bad.push(error);
+                Ok(())
+            }
+            error => Err(error),
+        };
+        if let Err(error) = Claim::read(&*self.bucket).await {
+            note(error)?;
+        }
+        for name in list_backups(&*self.bucket).await? {
+            if let Err(error) = read_backup(&*self.bucket, &name).await {
+                note(error)?;
+            }
+        }
+        Ok(bad)
+    }
+
+    async fn cat(&self, cat: &Cat) -> Result<(String, bool), Trouble> {
+        let manifest = read_manifest(&*self.bucket, cat.partition).await?;
+        let none = || Trouble::Other(format!("partition {} is not in the bucket", cat.partition));
+        let manifest = manifest.ok_or_else(none)?;
         let cold = ColdReader::new(
             Arc::clone(&self.bucket),
             self.env.clone(),
@@ -222,14 +322,14 @@ impl Tool {
         let mut entries = Entries::new(cold, cat.partition, manifest.state, offsets);
         let mut out = match &cat.out {
             Some(path) => {
-                let file = File::create_new(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                Some(file)
+                let file = File::create_new(path);
+                Some(file.map_err(|error| Trouble::Other(format!("{}: {error}", path.display())))?)
             }
             None => None,
         };
         let mut text = String::new();
         loop {
-            let read = entries.next().await.map_err(said)?;
+            let read = entries.next().await?;
             if read.is_empty() {
                 return Ok((text, true));
             }
@@ -237,7 +337,7 @@ impl Tool {
                 match &mut out {
                     Some(file) => file
                         .write_all(&entry.payload)
-                        .map_err(|error| format!("cannot write: {error}"))?,
+                        .map_err(|error| Trouble::Other(format!("cannot write: {error}")))?,
                     None => {
                         let _ = writeln!(
                             text,

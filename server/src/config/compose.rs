@@ -148,6 +148,7 @@ pub fn tier(config: &Config, env: &Env, cluster_id: &str) -> Result<Option<Arc<N
         env: env.clone(),
         cluster_id: cluster_id.into(),
         metrics: m(),
+        scrub_interval: Duration::from_millis(tier.scrub_interval_ms),
         bucket,
     })))
 }

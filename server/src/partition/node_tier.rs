@@ -24,6 +24,8 @@ pub struct NodeTierParts {
     pub collector: Collector,
     /// What was done.
     pub metrics: Arc<TierMetrics>,
+    /// How often a partition's leader looks for what nothing refers to.
+    pub scrub_interval: Duration,
 }
 
 /// The object tier of a node, shared by its partitions.
@@ -91,6 +93,10 @@ impl NodeTier {
         if matches!(error, TierError::Fenced { .. }) {
             *lock(&self.claim) = None;
         }
+    }
+
+    pub(super) const fn scrub_interval(&self) -> Duration {
+        self.parts.scrub_interval
     }
 
     /// The cluster's claim on the bucket, read within the last `age_max`. Taken where nobody has one.

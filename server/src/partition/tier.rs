@@ -10,6 +10,8 @@ use std::time::Duration;
 use chronik_core::log_store::SegmentInfo;
 use chronik_core::{LogReader, Offset};
 use chronik_storage_object::manifest::{Fence, Publisher};
+use chronik_storage_object::offline::Finding;
+use chronik_storage_object::orphans::OrphanSweep;
 use chronik_storage_object::upload::{lag_bytes, next_work};
 use chronik_storage_object::{PartitionKey, TierCommand, TierError, TierState, TierView, TieredReader};
 
@@ -40,10 +42,16 @@ pub(super) struct PartitionTier {
 struct Remote {
     spec: TierSpec,
     reader: Arc<dyn LogReader>,
-    /// The publisher of the term in which this replica leads. Locked while a round runs.
-    publisher: async_lock::Mutex<Option<Publisher>>,
+    /// What this replica does while it leads. Locked while a round runs.
+    led: async_lock::Mutex<Option<Led>>,
     /// Why the last round was not finished.
     failure: Mutex<Option<Arc<str>>>,
+}
+
+/// What a leader works with, in one term.
+struct Led {
+    publisher: Publisher,
+    orphans: OrphanSweep,
 }
 
 /// A round begins under a claim that is not older than this: what a cluster lost it does not write to for long.
@@ -117,7 +125,7 @@ impl PartitionTier {
             Remote {
                 spec,
                 reader: Arc::new(reader),
-                publisher: async_lock::Mutex::new(None),
+                led: async_lock::Mutex::new(None),
                 failure: Mutex::default(),
             }
         });
@@ -201,7 +209,7 @@ impl Partition {
         let Some(remote) = &self.tier.remote else {
             return Ok(());
         };
-        let Some(mut slot) = remote.publisher.try_lock() else {
+        let Some(mut slot) = remote.led.try_lock() else {
             return Ok(());
         };
         let done = self.led_round(remote, &mut slot).await;
@@ -217,7 +225,7 @@ impl Partition {
         done
     }
 
-    async fn led_round(&self, remote: &Remote, slot: &mut Option<Publisher>) -> Result<(), TierRoundError> {
+    async fn led_round(&self, remote: &Remote, slot: &mut Option<Led>) -> Result<(), TierRoundError> {
         let term = self.progress.with(|progress| progress.term);
         if self.serving_view(None).is_err() {
             *slot = None;
@@ -226,29 +234,56 @@ impl Partition {
         let node = &remote.spec.node;
         let claim = node.claim(CLAIM_AGE_MAX).await?;
         let fence = Fence::new(claim.generation, term, claim.cluster());
-        if slot.as_ref().is_none_or(|publisher| publisher.fence() != fence) {
+        if slot.as_ref().is_none_or(|led| led.publisher.fence() != fence) {
             let (bucket, env) = (Arc::clone(node.bucket()), self.env.clone());
-            *slot = Some(Publisher::new(bucket, env, remote.spec.key, fence));
+            *slot = Some(Led {
+                publisher: Publisher::new(bucket, env, remote.spec.key, fence),
+                orphans: OrphanSweep::new(node.scrub_interval(), self.env.clock.now()),
+            });
         }
         if self.config().remote_storage {
             self.upload_due(remote).await?;
         }
-        let Some(publisher) = slot else {
+        let Some(led) = slot else {
             return Ok(());
         };
         let state = self.tier.view.get();
         if state.version() == 0 {
             return Ok(());
         }
-        if let Some(command) = publisher.publish(&state).await? {
+        if let Some(command) = led.publisher.publish(&state).await? {
             self.propose_tier(command).await?;
         }
         let (key, state) = (remote.spec.key, self.tier.view.get());
         let collector = remote.spec.node.collector();
-        if let Some(command) = collector.collect(key, &state, publisher).await? {
+        if let Some(command) = collector.collect(key, &state, &mut led.publisher).await? {
             self.propose_tier(command).await?;
         }
-        self.drop_local().await
+        self.drop_local().await?;
+        let state = self.tier.view.get();
+        if state.published() == state.version() {
+            self.scrub(remote, led, &state).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks from time to time at what the bucket has of this partition, and names what should not be.
+    async fn scrub(&self, remote: &Remote, led: &mut Led, state: &TierState) -> Result<(), TierRoundError> {
+        let (node, key) = (&remote.spec.node, remote.spec.key);
+        let bucket = (&**node.bucket(), &self.env);
+        let found = led
+            .orphans
+            .round(bucket, key, state, &mut led.publisher, node.metrics())
+            .await?;
+        for finding in found.iter().flat_map(|report| &report.findings) {
+            match finding {
+                Finding::Orphan { .. } => {
+                    log::info!("event=tier_scrub partition={} found=\"{finding}\"", self.name)
+                }
+                _ => log::error!("event=tier_scrub partition={} found=\"{finding}\"", self.name),
+            }
+        }
+        Ok(())
     }
 
     /// Uploads sealed segments until none is left, or this replica does not lead any more.

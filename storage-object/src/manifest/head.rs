@@ -88,6 +88,13 @@ impl Head {
     /// # Errors
     /// `Malformed`, also where it is another partition's.
     pub fn decode(bytes: &Bytes, partition: PartitionKey) -> Result<Self, Malformed> {
+        let head = Self::parse(bytes, partition)?;
+        head.check()?;
+        Ok(head)
+    }
+
+    /// Reads a head whose segments may contradict each other.
+    pub(super) fn parse(bytes: &Bytes, partition: PartitionKey) -> Result<Self, Malformed> {
         let mut decoder = Decoder::new(unsealed(bytes)?);
         if decoder.bytes(MAGIC.len())?.as_ref() != MAGIC {
             return Err(Malformed("it is no manifest"));
@@ -126,7 +133,6 @@ impl Head {
         if head.partition != partition {
             return Err(Malformed("the manifest is another partition's"));
         }
-        head.check()?;
         Ok(head)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! One head object, changed by compare-and-swap alone, names immutable pages of segments and holds the newest segments
 //! itself, so that a change costs one small write however long the partition is. The head carries a fence: who writes
-//! with an older one loses, for ever. Byte layouts: `docs/format/tier-manifest.md`.
+//! with an older one loses, for ever. Byte layouts: `docs/format/tier-state.md`.
 
 mod fence;
 mod head;
@@ -15,6 +15,7 @@ mod tests;
 pub use fence::Fence;
 pub use head::{Head, PageRef};
 pub use publish::Publisher;
+pub(crate) use read::read_segments;
 pub use read::{Manifest, read_manifest};
 
 use crate::key::PartitionKey;

@@ -39,6 +39,18 @@ pub(super) fn decode(
     if crc32c::crc32c(bytes) != page.crc {
         return Err(Malformed("the page is not the one that the manifest names"));
     }
+    let segments = parse(bytes, partition)?;
+    SegmentMeta::check_chain(&segments)?;
+    let start = segments.first().map(|segment| segment.offsets.start);
+    let end = segments.last().map(|segment| segment.offsets.end);
+    match (start, end) == (Some(page.offsets.start), Some(page.offsets.end)) {
+        true => Ok(segments),
+        false => Err(Malformed("the page has other offsets than the manifest says")),
+    }
+}
+
+/// Reads a page whose segments may contradict each other.
+pub(super) fn parse(bytes: &Bytes, partition: PartitionKey) -> Result<Vec<Arc<SegmentMeta>>, Malformed> {
     let mut decoder = Decoder::new(unsealed(bytes)?);
     if decoder.bytes(MAGIC.len())?.as_ref() != MAGIC {
         return Err(Malformed("it is no page of a manifest"));
@@ -56,11 +68,5 @@ pub(super) fn decode(
         segments.push(Arc::new(SegmentMeta::take(&mut decoder)?));
     }
     decoder.end()?;
-    SegmentMeta::check_chain(&segments)?;
-    let start = segments.first().map(|segment| segment.offsets.start);
-    let end = segments.last().map(|segment| segment.offsets.end);
-    match (start, end) == (Some(page.offsets.start), Some(page.offsets.end)) {
-        true => Ok(segments),
-        false => Err(Malformed("the page has other offsets than the manifest says")),
-    }
+    Ok(segments)
 }

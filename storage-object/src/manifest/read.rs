@@ -1,10 +1,11 @@
 //! Reading a manifest, by whoever can read the bucket.
 
-use super::{Head, OBJECT_BYTES_MAX, head_key, page};
-use crate::bucket::{Bucket, StoreErrorKind, Version, Want};
+use super::{Head, OBJECT_BYTES_MAX, PageRef, head_key, page};
+use crate::bucket::{Bucket, Object, StoreErrorKind, Version, Want};
 use crate::error::TierError;
 use crate::key::PartitionKey;
 use crate::state::{SegmentMeta, TierState};
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// A manifest as it was published.
@@ -23,17 +24,26 @@ pub(super) async fn read_head(
     bucket: &dyn Bucket,
     partition: PartitionKey,
 ) -> Result<Option<(Head, Version)>, TierError> {
+    let Some((key, object)) = head_object(bucket, partition).await? else {
+        return Ok(None);
+    };
+    let head = Head::decode(&object.data, partition).map_err(TierError::malformed(&key))?;
+    Ok(Some((head, object.version)))
+}
+
+async fn head_object(
+    bucket: &dyn Bucket,
+    partition: PartitionKey,
+) -> Result<Option<(String, Object)>, TierError> {
     let key = head_key(partition);
     let want = Want::All {
         max_bytes: OBJECT_BYTES_MAX,
     };
-    let object = match bucket.get(&key, want).await {
-        Ok(object) => object,
-        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let head = Head::decode(&object.data, partition).map_err(TierError::malformed(&key))?;
-    Ok(Some((head, object.version)))
+    match bucket.get(&key, want).await {
+        Ok(object) => Ok(Some((key, object))),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads a partition's manifest with all of its pages; none where nothing was published.
@@ -47,20 +57,60 @@ pub async fn read_manifest(
     let Some((head, version)) = read_head(bucket, partition).await? else {
         return Ok(None);
     };
-    let mut segments: Vec<Arc<SegmentMeta>> = Vec::new();
+    let mut segments = Vec::new();
     for reference in &head.pages {
-        let key = reference.key(partition);
-        let want = Want::All {
-            max_bytes: OBJECT_BYTES_MAX,
-        };
-        let object = bucket.get(&key, want).await?;
-        segments
-            .extend(page::decode(&object.data, partition, reference).map_err(TierError::malformed(&key))?);
+        let (key, data) = read_page(bucket, partition, reference).await?;
+        let page = page::decode(&data, partition, reference);
+        segments.extend(page.map_err(TierError::malformed(&key))?);
     }
     segments.extend(head.segments.iter().cloned());
-    let gone = segments.partition_point(|segment| segment.offsets.end <= head.start);
-    segments.drain(..gone);
+    drop_before(&mut segments, &head);
     SegmentMeta::check_chain(&segments).map_err(TierError::malformed(&head_key(partition)))?;
     let state = TierState::restored(segments, head.end, head.state_version);
     Ok(Some(Manifest { head, version, state }))
+}
+
+/// The segments that a manifest names, also where they contradict each other: for whoever looks for what is wrong.
+///
+/// # Errors
+/// [`TierError::Damaged`] where it cannot be read at all, [`TierError::Store`].
+pub(crate) async fn read_segments(
+    bucket: &dyn Bucket,
+    partition: PartitionKey,
+) -> Result<Option<(Head, Vec<Arc<SegmentMeta>>)>, TierError> {
+    let Some((key, object)) = head_object(bucket, partition).await? else {
+        return Ok(None);
+    };
+    let head = Head::parse(&object.data, partition).map_err(TierError::malformed(&key))?;
+    let mut segments = Vec::new();
+    for reference in &head.pages {
+        let (key, data) = read_page(bucket, partition, reference).await?;
+        segments.extend(page::parse(&data, partition).map_err(TierError::malformed(&key))?);
+    }
+    segments.extend(head.segments.iter().cloned());
+    drop_before(&mut segments, &head);
+    Ok(Some((head, segments)))
+}
+
+fn drop_before(segments: &mut Vec<Arc<SegmentMeta>>, head: &Head) {
+    let gone = segments.partition_point(|segment| segment.offsets.end <= head.start);
+    segments.drain(..gone);
+}
+
+async fn read_page(
+    bucket: &dyn Bucket,
+    partition: PartitionKey,
+    page: &PageRef,
+) -> Result<(String, Bytes), TierError> {
+    let key = page.key(partition);
+    let want = Want::All {
+        max_bytes: OBJECT_BYTES_MAX,
+    };
+    match bucket.get(&key, want).await {
+        Ok(object) => Ok((key, object.data)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => {
+            Err(TierError::damaged(&key, "the page is gone"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

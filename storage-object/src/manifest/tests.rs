@@ -126,6 +126,51 @@ fn an_old_cluster_cannot_write_after_another_took_over() {
 }
 
 #[test]
+fn a_manifest_that_was_taken_over_is_the_newest_one_and_the_last_of_the_old_cluster() {
+    let world = World::new();
+    let (mut old, mut new) = (world.publisher(1, 90), world.publisher(2, 1));
+    let mut state = TierState::default();
+    state.apply(&TierCommand::Add(segment(0)));
+    world.publish(&mut old, &state).unwrap();
+    let read = || {
+        let read = read_manifest(&*world.bucket, PARTITION);
+        world.sim.block_on(read).unwrap().unwrap()
+    };
+    let stale = read();
+    // The old cluster publishes between the read and the write: what was read is not written over it.
+    state.apply(&TierCommand::Add(segment(1)));
+    world.publish(&mut old, &state).unwrap();
+    let take = |new: &mut Publisher, manifest: Option<&Manifest>| {
+        world.sim.block_on(new.take_over(manifest)).unwrap()
+    };
+    assert_eq!(take(&mut new, stale.as_ref()), Ok(false));
+    assert_eq!(take(&mut new, read().as_ref()), Ok(true));
+    assert_eq!(world.read().segments(), state.segments());
+    state.apply(&TierCommand::Add(segment(2)));
+    let lost = world.publish(&mut old, &state);
+    assert!(matches!(lost, Err(TierError::Fenced { .. })), "{lost:?}");
+}
+
+#[test]
+fn a_partition_without_a_manifest_is_taken_over_too() {
+    let world = World::new();
+    let (mut old, mut new) = (world.publisher(1, 90), world.publisher(2, 1));
+    assert_eq!(world.sim.block_on(new.take_over(None)).unwrap(), Ok(true));
+    assert_eq!(world.read(), TierState::default());
+    let mut state = TierState::default();
+    state.apply(&TierCommand::Add(segment(0)));
+    let lost = world.publish(&mut old, &state);
+    assert!(matches!(lost, Err(TierError::Fenced { .. })), "{lost:?}");
+    world.publish(&mut new, &state).unwrap();
+    assert_eq!(world.read().segments(), state.segments());
+    // One that appears meanwhile is read first.
+    assert_eq!(
+        world.sim.block_on(world.publisher(3, 1).take_over(None)).unwrap(),
+        Ok(false)
+    );
+}
+
+#[test]
 fn no_bit_of_a_head_changes_unseen() {
     let world = World::new();
     let mut state = TierState::default();

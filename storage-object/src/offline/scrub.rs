@@ -5,7 +5,7 @@ use crate::bucket::{Bucket, ObjectMeta, StoreErrorKind, Want};
 use crate::error::TierError;
 use crate::format::{CHUNK_BYTES, Footer, Frames, OBJECT_HEADER, TRAILER_BYTES, Trailer};
 use crate::key::{PartitionKey, SegmentKey};
-use crate::manifest::{pages_folder, read_manifest};
+use crate::manifest::{pages_folder, read_segments};
 use crate::metrics::TierMetrics;
 use crate::state::{SegmentMeta, TierState};
 use bytes::Bytes;
@@ -96,17 +96,17 @@ pub async fn scrub(
     deep: bool,
 ) -> Result<ScrubReport, TierError> {
     let mut report = ScrubReport::default();
-    let manifest = match read_manifest(bucket, partition).await {
-        Ok(manifest) => manifest,
+    let read = match read_segments(bucket, partition).await {
+        Ok(read) => read,
         Err(TierError::Damaged { key, reason }) => {
             report.findings.push(Finding::Damaged { key, reason });
             return Ok(report);
         }
         Err(error) => return Err(error),
     };
-    let (state, pages) = match manifest {
-        Some(manifest) => (manifest.state, manifest.head.pages),
-        None => (TierState::default(), Vec::new()),
+    let (segments, pages, end) = match read {
+        Some((head, segments)) => (segments, head.pages, head.end.offset),
+        None => (Vec::new(), Vec::new(), Offset(0)),
     };
     // Listed after the manifest was read: what is published meanwhile shows as an orphan of no age, and never as missing.
     let mut there: BTreeMap<Arc<str>, ObjectMeta> = BTreeMap::new();
@@ -118,12 +118,15 @@ pub async fn scrub(
                 .map(|object| (Arc::clone(&object.key), object)),
         );
     }
-    report.segments = state.segments().len();
-    report.bytes = state.size_bytes();
-    report.offsets = state.offsets();
-    report.findings.extend(breaks(state.segments()));
+    report.segments = segments.len();
+    report.bytes = segments.iter().map(|segment| segment.object_bytes).sum();
+    report.offsets = match (segments.first(), segments.last()) {
+        (Some(first), Some(last)) => first.offsets.start..last.offsets.end,
+        _ => end..end,
+    };
+    report.findings.extend(breaks(&segments, end));
     let mut referenced: BTreeSet<Arc<str>> = pages.iter().map(|page| page.key(partition).into()).collect();
-    for segment in state.segments() {
+    for segment in &segments {
         let key: Arc<str> = segment.key(partition).to_string().into();
         let finding = match there.get(&key) {
             // A list may be older than the object.
@@ -164,13 +167,11 @@ async fn check_missing(
     }
 }
 
-/// Where segments do not follow each other.
-fn breaks(segments: &[Arc<SegmentMeta>]) -> Vec<Finding> {
-    let pairs = segments.windows(2).filter_map(|pair| match pair {
-        [before, after] => Some((before.offsets.end, after.offsets.start)),
-        _ => None,
-    });
-    pairs
+/// Where segments do not follow each other, or do not reach the end that the manifest names.
+fn breaks(segments: &[Arc<SegmentMeta>], end: Offset) -> Vec<Finding> {
+    let ends = segments.iter().map(|segment| segment.offsets.end);
+    let starts = segments.iter().skip(1).map(|segment| segment.offsets.start);
+    ends.zip(starts.chain(std::iter::once(end)))
         .filter_map(|(end, start)| match end.cmp(&start) {
             std::cmp::Ordering::Less => Some(Finding::Gap(end..start)),
             std::cmp::Ordering::Greater => Some(Finding::Overlap(start..end)),
@@ -246,8 +247,9 @@ fn whole(object: &Bytes, key: &SegmentKey) -> Result<(), String> {
     }
 }
 
-/// Deletes orphans that are older than `age_ms`, each looked at once more. `state` is the applied state of the partition's
-/// leader, who runs this between its uploads: nobody else knows what is about to be referenced. Returns how many.
+/// Deletes the orphans that are older than `age_ms`, each looked at once more, if no state that follows `state` can refer
+/// to them. `state` is an applied state of the partition that was published. Segments that start at its end or later may
+/// be on their way to be referenced, and stay; so do objects that are no segments. Returns how many were deleted.
 ///
 /// # Errors
 /// [`TierError::Store`].
@@ -267,13 +269,17 @@ pub async fn delete_orphans(
         if env.clock.wall_ms().saturating_sub(*modified_ms) < age_ms {
             continue;
         }
-        let live = key.parse::<SegmentKey>().is_ok_and(|key| state.references(&key));
+        // What is no segment is left alone: a page can be referenced again, and of the rest nothing is known.
+        let past = key.parse::<SegmentKey>().is_ok_and(|key| state.is_past(&key));
+        if !past {
+            continue;
+        }
         let unchanged = match bucket.get(key, Want::Meta).await {
             Ok(now) => now.meta.modified_ms == *modified_ms,
             Err(error) if error.kind == StoreErrorKind::NotFound => false,
             Err(error) => return Err(error.into()),
         };
-        if live || !unchanged {
+        if !unchanged {
             continue;
         }
         bucket.delete(key).await?;
@@ -281,4 +287,41 @@ pub async fn delete_orphans(
         deleted += 1;
     }
     Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chronik_core::LogId;
+
+    fn segment(offsets: Range<i64>) -> Arc<SegmentMeta> {
+        Arc::new(SegmentMeta {
+            first: LogId::new(1, 1),
+            last: LogId::new(1, 1),
+            offsets: Offset(offsets.start)..Offset(offsets.end),
+            max_timestamp_ms: 1,
+            object_bytes: 1000,
+            footer_position: 800,
+            crc: 7,
+            salt: 0,
+            terms: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn gaps_and_overlaps_between_segments_and_before_the_end_are_named() {
+        let segments = [segment(0..10), segment(10..20), segment(25..30), segment(28..40)];
+        let found = breaks(&segments, Offset(45));
+        let named: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            named,
+            [
+                "gap: offsets 20..25",
+                "overlap: offsets 28..30",
+                "gap: offsets 40..45"
+            ]
+        );
+        assert_eq!(breaks(&segments[..2], Offset(20)), []);
+        assert_eq!(breaks(&[], Offset(20)), []);
+    }
 }

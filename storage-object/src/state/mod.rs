@@ -151,6 +151,14 @@ impl TierState {
             .any(|garbage| garbage.segment.key(key.partition) == *key)
     }
 
+    /// Whether neither this state nor any that follows it refers to an object with this name: nothing refers to it now,
+    /// and what is added starts at the end, which never moves back. So it holds whoever leads next, and an object that
+    /// is on its way to be referenced is never meant.
+    #[must_use]
+    pub fn is_past(&self, key: &SegmentKey) -> bool {
+        key.offsets.start < self.end.offset && !self.references(key) && !self.is_garbage(key)
+    }
+
     /// Applies a command of the log.
     pub fn apply(&mut self, command: &TierCommand) -> Applied {
         match command {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chronik_conformance::world::Seed;
 use chronik_core::Offset;
 use chronik_storage_object::bucket::{Bucket, Condition, Want};
+use chronik_storage_object::manifest::pages_folder;
 use chronik_storage_object::offline::{Finding, delete_orphans, list_all, partitions, scrub};
 use chronik_storage_object::{SegmentKey, TierCommand};
 use std::time::Duration;
@@ -109,6 +110,59 @@ fn uploads_go_on_after_retention_took_everything_that_was_in_the_tier() {
     cluster.roll();
     cluster.upload_all();
     assert_eq!(cluster.state.end().offset, cluster.end());
+    cluster.check_all(1000);
+}
+
+#[test]
+fn a_new_leader_goes_on_where_the_old_one_stopped() {
+    let mut cluster = filled(9, 30);
+    let inbox = Inbox::default();
+    // The old leader tiers a part, and loses its term with an upload under way.
+    cluster.start_upload(&inbox);
+    cluster.settle();
+    commands(&inbox)
+        .iter()
+        .for_each(|command| cluster.propose(command));
+    cluster.upkeep();
+    cluster.start_upload(&inbox);
+    cluster.sim.step();
+    let tiered = cluster.state.end();
+    let mut cluster = cluster.crash(&mut Seed(9).prng());
+    assert_eq!(cluster.state.end(), tiered, "the new one knows by replay");
+    cluster.upload_all();
+    cluster.upkeep();
+    assert!(cluster.state.end().offset > tiered.offset);
+    let segments = cluster.state.segments();
+    let follow = segments
+        .windows(2)
+        .all(|pair| pair[0].offsets.end == pair[1].offsets.start);
+    assert!(follow, "{segments:?}");
+    cluster.check_references();
+    cluster.check_all(1000);
+}
+
+#[test]
+fn a_segment_that_overlaps_the_tier_is_never_added_and_every_record_is_read_once() {
+    let mut cluster = filled(10, 30);
+    cluster.upload_all();
+    let (before, end) = (cluster.state.segments().to_vec(), cluster.state.end());
+    // A leader that cut its segments elsewhere: the same records under other borders.
+    let last = before.last().unwrap();
+    for (from, to) in [
+        (last.offsets.start.0 - 1, last.offsets.end.0),
+        (last.offsets.end.0 - 1, end.offset.0 + 5),
+    ] {
+        let mut other = (**last).clone();
+        other.offsets = Offset(from)..Offset(to);
+        other.terms.truncate(1);
+        other.terms[0].offsets = other.offsets.clone();
+        other.crc ^= 1;
+        cluster.propose(&TierCommand::Add(other.into()));
+    }
+    assert_eq!(cluster.state.segments(), before);
+    assert_eq!(cluster.state.end(), end);
+    cluster.propose(&TierCommand::DropLocal { below: cluster.end() });
+    cluster.check_references();
     cluster.check_all(1000);
 }
 
@@ -235,4 +289,43 @@ fn a_scrub_names_what_is_orphaned_missing_and_damaged_and_deletes_orphans_alone(
         matches!(&found[..], [Finding::Missing { key, .. }] if **key == *live),
         "{found:?}"
     );
+}
+
+#[test]
+fn what_may_still_be_referenced_or_is_not_ours_is_never_deleted_as_an_orphan() {
+    let mut cluster = filled(11, 30);
+    cluster.upload_all();
+    cluster.upkeep();
+    let first = cluster.state.segments()[0].key(PARTITION);
+    let end = cluster.state.end().offset;
+    // An upload of another leader, which is about to refer to it; a page, and something strange.
+    let coming = SegmentKey {
+        offsets: end..Offset(end.0 + 9),
+        ..first
+    };
+    let keys = [
+        coming.to_string(),
+        format!("{}/note", PARTITION.segments()),
+        format!("{}/{:020}-{:020}-00000007.page", pages_folder(PARTITION), 0, 9),
+    ];
+    for key in &keys {
+        let put = cluster
+            .bucket
+            .inner
+            .put(key, vec![Bytes::from_static(b"here")], Condition::Always);
+        cluster.sim.block_on(put).unwrap().unwrap();
+    }
+    // And a segment that left the manifest, and whose grace lasts.
+    cluster.advance_log_start(first.offsets.end);
+    cluster.upkeep();
+    assert!(cluster.state.is_garbage(&first));
+    cluster.sim.advance(Duration::from_secs(10));
+    let bucket = cluster.bucket.inner.clone();
+    let report = cluster.sim.block_on(scrub(&bucket, PARTITION, false));
+    let report = report.unwrap().unwrap();
+    assert_eq!(report.findings.len(), 4, "{report:?}");
+    let (env, state) = (cluster.sim.env(), cluster.state.clone());
+    let delete = async { delete_orphans(&bucket, &env, &report, &state, 1, &cluster.metrics).await };
+    assert_eq!(cluster.sim.block_on(delete).unwrap().unwrap(), 0);
+    assert!(objects(&cluster).contains(&first.to_string()));
 }

@@ -1,5 +1,6 @@
 """An S3 store for tests: moto, which decides conditional writes rightly, as a process on loopback."""
 
+import os
 import re
 import subprocess
 from http.client import HTTPConnection
@@ -23,12 +24,14 @@ topics.local_retention_bytes = "2MiB"
 class S3Server:
     """moto as a process."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, guarded=False):
         moto = subprocess.run([ROOT / "tests/s3/install.sh"], check=True, capture_output=True, text=True).stdout.strip()
         self.port = free_port()
         self.log = open(directory / "moto.log", "wb")
+        # A store that is guarded lets the bucket be made, and then wants credentials that nobody has.
+        env = {**os.environ, **({"INITIAL_NO_AUTH_ACTION_COUNT": "1"} if guarded else {})}
         self.process = subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(self.port)], stdout=self.log,
-                                        stderr=self.log)
+                                        stderr=self.log, env=env)
         wait_for("the S3 server answers", self.answers)
         assert self.call("PUT", "/chronik-e2e")[0] == 200
 

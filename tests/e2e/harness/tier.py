@@ -17,6 +17,7 @@ SHORT = """
 tier.upload_interval_ms = 50
 tier.backup_interval_ms = 100
 tier.delete_grace_ms = 0
+tier.scrub_interval_ms = 3600000
 topics.retention_check_interval_ms = 100
 storage.journal_file_bytes = "8MiB"
 storage.max_journal_files = 2
