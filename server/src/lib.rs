@@ -6,6 +6,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod group;
+pub mod judge;
 pub mod kafka;
 pub mod metrics;
 mod open_files;

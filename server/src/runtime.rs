@@ -23,15 +23,27 @@ pub fn block_on<T>(main: impl Future<Output = T>) -> T {
 #[must_use]
 pub fn environment(disk: Arc<dyn DiskQueue>) -> Env {
     Env {
-        clock: Arc::new(SystemClock {
-            start: Instant::now(),
-        }),
-        rng: Arc::new(SystemRng {
-            state: Mutex::new(fastrand::Rng::new()),
-        }),
+        clock: clock(),
+        rng: rng(),
         spawn: Arc::new(GlobalSpawn),
         disk,
     }
+}
+
+/// The system's clocks, for a command that needs no environment.
+#[must_use]
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock {
+        start: Instant::now(),
+    })
+}
+
+/// Randomness, for a command that needs no environment.
+#[must_use]
+pub fn rng() -> Arc<dyn Rng> {
+    Arc::new(SystemRng {
+        state: Mutex::new(fastrand::Rng::new()),
+    })
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod config;
+mod conformance;
 mod logging;
 mod output;
 mod restore;
@@ -55,6 +56,8 @@ enum Command {
     RaftCluster(Settings),
     /// Checks and explains the configuration.
     Config(config::Command),
+    /// Judges a running system from outside; exits with 1 if it breaks a clause of its contract.
+    Conformance(conformance::Command),
     /// Reads a data directory and names every damaged byte range; exits with 1 if there is one.
     Verify(verify::Command),
     /// Builds a new cluster from the bucket of another one, alone.
@@ -72,6 +75,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Command::RaftCluster(settings)) => start::run(&settings, start::CLUSTER),
         Ok(Command::Cluster(command)) => cluster::run(&command),
         Ok(Command::Config(command)) => config::run(&command),
+        Ok(Command::Conformance(command)) => conformance::run(&command),
         Ok(Command::Verify(command)) => verify::run(&command),
         Ok(Command::Restore(command)) => restore::run(&command),
         Ok(Command::Tier(command)) => tier::run(&command),

@@ -71,6 +71,7 @@ class Broker:
 
     kind = "chronik"
     host = "127.0.0.1"
+    ready_limit_s = READY_LIMIT_S
 
     def __init__(self, directory, extra_args=()):
         self.directory = directory
@@ -117,7 +118,7 @@ class Broker:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                             cwd=self.directory, env=self.environment())
-        self.wait_ready(begin + READY_LIMIT_S)
+        self.wait_ready(begin + self.ready_limit_s)
         self.started_in_ms = (time.monotonic() - begin) * 1000
         self.check_identity()
         return self
@@ -141,7 +142,7 @@ class Broker:
                 raise BrokerError(f"ended with {self.process.returncode}: {self.new_log()[-2000:]}")
             if time.monotonic() > limit:
                 self.kill()
-                raise BrokerError(f"not ready within {READY_LIMIT_S} s: {self.new_log()[-2000:]}")
+                raise BrokerError(f"not ready in time: {self.new_log()[-2000:]}")
             time.sleep(0.002)
 
     def executable(self):
@@ -206,6 +207,7 @@ class ControlBroker(Broker):
     """Apache Kafka, one KRaft node."""
 
     kind = "kafka"
+    ready_limit_s = 180
 
     def __init__(self, directory, extra_args=()):
         super().__init__(directory, extra_args)
