@@ -13,7 +13,11 @@ fn clauses() -> Vec<(&'static str, &'static str, &'static str)> {
     let rows = CONTRACT.lines().filter(|line| line.starts_with("| KB-"));
     rows.map(|row| {
         let mut cells = row.split('|').map(str::trim).skip(1);
-        (cells.next().unwrap(), cells.next().unwrap(), row)
+        (
+            cells.next().unwrap_or_default(),
+            cells.next().unwrap_or_default(),
+            row,
+        )
     })
     .collect()
 }

@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 struct Stack;
 
-/// Limits so low that the few entries of a run fill segments and journal files.
+/// Limits so low that the few entries of a run cross most of them; the largest entry of the checks must fit.
 fn store_options(dir: &Path) -> StoreOptions {
     const KIB: u64 = 1 << 10;
     let mut options = StoreOptions::new(dir);
-    options.journal_file_bytes = 256 * KIB;
+    options.journal_file_bytes = 2048 * KIB;
     options.journal_files_max = 4;
-    options.payload_bytes_max = 64 * KIB;
+    options.payload_bytes_max = 512 * KIB;
     options.flush_bytes_max = 24 * KIB;
     options.tail_bytes_max = 8 * KIB;
     options.copy_bytes = 12 * KIB;
