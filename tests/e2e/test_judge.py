@@ -58,11 +58,18 @@ def test_apache_kafka_keeps_it_too(request):
         control.discard()
 
 
+class Fronted(Broker):
+    """Tells clients another address than its own."""
+
+    def is_ready(self, text):
+        return "chronik-server ready: " in text
+
+
 @pytest.fixture(scope="module")
 def lying(tmp_path_factory):
     """A broker behind a liar whose lie can be chosen."""
     liar = Liar()
-    broker = Broker(tmp_path_factory.mktemp("lying"), ["--advertise", f"127.0.0.1:{liar.port}"])
+    broker = Fronted(tmp_path_factory.mktemp("lying"), ["--admin-port", "0", "--advertise", f"127.0.0.1:{liar.port}"])
     liar.target_port = broker.port
     broker.start()
     yield liar

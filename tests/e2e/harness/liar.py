@@ -71,7 +71,8 @@ LIES = {
     "fetches never fail": (fetched(never_an_error), "KB-FET-02"),
     "a high watermark too high": (fetched(lambda body, at: add(body, at + 6, ">q", 1)), "KB-PRD-01"),
     "an end too low": (listed(lambda body, at: add(body, at + 14, ">q", -1)), "KB-LST-02"),
-    "heartbeats never fail": (lambda key, body: body[:4] + b"\0\0" + body[6:] if key == HEARTBEAT else body, "KB-GRP-05"),
+    # Of version 4: tags of the header and the throttle time are before the error code.
+    "heartbeats never fail": (lambda key, body: body[:5] + b"\0\0" + body[7:] if key == HEARTBEAT else body, "KB-GRP-05"),
     "a byte too many": (lambda key, body: body + b"\0" if key == PRODUCE else body, "KB-PRD-01"),
 }
 
