@@ -5,6 +5,7 @@ use super::client::Clients;
 use super::node::{Hosted, Node, World, member};
 use super::oracle::{At, Oracle, Violation};
 use super::payload::{ProposalId, proposal};
+use super::seen::Seen;
 use crate::check::{Failure, Verdict};
 use crate::world::disk::{Chooser, DropAll, KeepAll};
 use crate::world::net::{End, NetOptions, SimNet};
@@ -71,8 +72,7 @@ pub(super) struct Cluster<'a> {
     pub(super) pending: Arc<Mutex<Vec<Pending>>>,
     seen: BTreeMap<At, (u64, Progress)>,
     outcomes: BTreeMap<ProposalId, Outcome>,
-    /// The memberships that replicas were seen to have, oldest first.
-    memberships: BTreeMap<GroupId, Vec<Membership>>,
+    memberships: BTreeMap<GroupId, Seen>,
     streams: BTreeMap<(At, u64), (u64, u64)>,
     next_stream: u64,
     pub(super) clients: Option<Clients>,
@@ -114,7 +114,7 @@ impl<'a> Cluster<'a> {
             memberships: shape
                 .groups
                 .iter()
-                .map(|group| (*group, vec![founding(*group)]))
+                .map(|group| (*group, Seen::new(founding(*group))))
                 .collect(),
             streams: BTreeMap::new(),
             next_stream: 0,
@@ -330,15 +330,20 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// The memberships that may be in force: the newest that a replica has, and the two before. An engine may let
-    /// one take effect when it is committed, and what is acknowledged now may have been committed under an older one.
+    /// The memberships that may be in force where `at` speaks: by the order in which they were seen, and those that
+    /// other replicas have now.
     fn in_force(&mut self, at: At) -> Vec<Membership> {
-        let newest = self.status(at);
-        let known = self.memberships.entry(at.group).or_default();
-        if let Some(newest) = newest.filter(|newest| known.last() != Some(newest)) {
-            known.push(newest);
+        let last = self.nodes.get(&at.node).and_then(|node| node.hosted(at.group));
+        let last = last.map(|hosted| hosted.reader.state().last.index);
+        let mut in_force = match (self.status(at), last, self.memberships.get_mut(&at.group)) {
+            (Some(own), Some(last), Some(seen)) => seen.in_force(&own, last),
+            _ => Vec::new(),
+        };
+        for node in self.nodes.keys() {
+            let other = self.status(At { node: *node, ..at });
+            in_force.extend(other.filter(|other| !in_force.contains(other)));
         }
-        known.iter().rev().take(3).cloned().collect()
+        in_force
     }
 
     fn status(&self, at: At) -> Option<Membership> {

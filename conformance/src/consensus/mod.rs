@@ -19,6 +19,7 @@ mod plan;
 mod quorum;
 mod reference;
 mod scenes;
+mod seen;
 mod swarm;
 mod swarm_checks;
 mod upkeep;
