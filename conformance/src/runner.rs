@@ -147,7 +147,8 @@ pub fn run(trials: &[Trial<'_>], args: &Args, done: &mut (dyn FnMut(&Line) + Sen
     report
 }
 
-/// The whole program: reads the command line, runs, reports, and says how it ended.
+/// The whole program: reads the command line, runs, reports, and says how it ended. A run of all checks leaves its report as
+/// JSON in the folder that the variable `CHRONIK_REPORT_DIR` names.
 #[must_use]
 pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> ExitCode {
     // What the command line says comes later, so it wins.
@@ -181,7 +182,9 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
         ));
     }
     let seed = args.seed.to_string();
+    let kept = kept_report(subject, &trials, &args);
     let written = [
+        (&kept, report.json(subject, &seed)),
         (&args.json, report.json(subject, &seed)),
         (&args.junit, report.junit(subject)),
         (&args.html, report.page(subject, &seed)),
@@ -202,6 +205,18 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Where a run of all checks leaves its report: in the folder that `CHRONIK_REPORT_DIR` names, under the contract and
+/// the subject, so that one command leaves those of many subjects.
+fn kept_report(subject: &str, trials: &[Trial<'_>], args: &Args) -> Option<String> {
+    let folder = std::env::var("CHRONIK_REPORT_DIR").ok()?;
+    let whole = args.filters.is_empty() && args.skips.is_empty() && !args.ignored;
+    let (contract, _) = trials.first().filter(|_| whole)?.clause.split_once('-')?;
+    let name = format!("{contract} {subject}")
+        .to_lowercase()
+        .replace([' ', '/'], "-");
+    Some(format!("{folder}/{name}.json"))
 }
 
 fn text_of(line: &Line) -> String {
