@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from conftest import directory_for
 from harness.batch import RECENT, simple
-from harness.broker import Broker
 from harness.cluster import Cluster
 from harness.log_client import LogClient
 from harness.paths import CONTROL
+from harness.rebuild import Old, batches, says
 from harness.records import record
 from harness.s3 import BUCKET, CREDENTIALS, S3, S3Server
 from harness.tier import (
@@ -21,39 +21,6 @@ from harness.tier import (
 pytestmark = pytest.mark.skipif(CONTROL, reason="the tier is ours")
 GROUP = "readers"
 CODECS = {"t-plain": ["none"], "t-mixed": ["gzip", "snappy", "lz4", "zstd"]}
-
-
-class Old:
-    """A node with a bucket, and beside it another one, which does not run yet and has an empty directory."""
-
-    def __init__(self, broker, text, url):
-        self.broker, self.url = broker, url
-        broker.kill()
-        configure(broker, text)
-        directory = broker.directory / "new"
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
-        self.new = Broker(directory)
-        shutil.rmtree(self.new.data)
-        self.config = configure(self.new, text)
-        broker.start()
-
-    def restore(self, *more):
-        return run_tool("restore", "--from", self.url, "--config", str(self.config), "--data-dir", str(self.new.data),
-                        "--node-id", "1", *more)
-
-    def tool(self, *argv):
-        return run_tool("tier", *argv, "--config", str(self.config))
-
-    def destroy(self):
-        """Every process is killed, and no disk is left."""
-        self.broker.kill()
-        shutil.rmtree(self.broker.data)
-        self.broker.data.mkdir()
-
-    def close(self):
-        self.broker.kill()
-        self.new.discard()
 
 
 @pytest.fixture
@@ -82,11 +49,6 @@ def fill(broker, drivers, topic, codec, rng, count=300):
                for number in range(count)]
     acks = drivers["confluent-kafka"].produce(broker, topic, records, codec, idempotent=True)
     assert len(acks) == len(records)
-
-
-def batches(broker, topic, partition, start=0):
-    with LogClient(broker.port) as client:
-        return client.batches(topic, partition, start)
 
 
 def consumer(broker):
@@ -146,10 +108,6 @@ def await_copies(pair, group_offsets):
 def same(broker, before):
     for at, batches_ in before.items():
         assert [batch.raw for batch in batches(broker, *at)] == [batch.raw for batch in batches_], at
-
-
-def says(said, topic, partition, start, end):
-    return any(f"{topic}-{partition} " in line and f" {start}..{end} " in line for line in said.splitlines())
 
 
 def test_a_cluster_is_built_from_its_bucket_and_the_old_one_is_shut_out(on_files, drivers):

@@ -332,6 +332,9 @@ pub struct TierReport {
     pub requests: TierRequests,
     /// How often a round of work was not finished, because the bucket or the partition said no.
     pub failed_rounds: u64,
+    /// What fails on this node beside the rounds of its partitions, and why; empty where nothing does.
+    #[serde(default)]
+    pub failures: Vec<String>,
     /// The partitions on this node that use it.
     pub partitions: Vec<TierPartition>,
 }

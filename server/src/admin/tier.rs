@@ -31,6 +31,7 @@ pub(super) fn report(node: &Node) -> Option<TierReport> {
             bytes_down: metrics.bytes_down.get(),
         },
         failed_rounds: tier.failures(),
+        failures: tier.troubles(),
         partitions: partitions(node),
     })
 }
@@ -97,6 +98,8 @@ pub(super) fn metrics(out: &mut Exposition, node: Option<&Node>, max: usize) {
     for (family, value) in columns {
         out.family(family).known(counts.map(|counts| value(counts)));
     }
+    out.family(&f::TIER_CACHE_FAILURES)
+        .known(tier.map(|tier| tier.cold().cache_failures()));
     out.family(&f::TIER_ROUNDS_FAILED)
         .known(tier.map(|tier| tier.failures()));
     let all = tier.and(node).map(partitions).unwrap_or_default();

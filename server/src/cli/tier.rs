@@ -130,6 +130,9 @@ const fn kind(finding: &Finding) -> &'static str {
 }
 
 fn is_well(report: &TierReport) -> bool {
+    if !report.failures.is_empty() {
+        return false;
+    }
     let mut led = report.partitions.iter().filter(|partition| partition.leading);
     led.all(|partition| partition.failure.is_none())
 }
@@ -154,6 +157,9 @@ fn show(report: &TierReport) -> String {
         requests.bytes_up,
         requests.bytes_down
     );
+    for failure in &report.failures {
+        let _ = writeln!(text, "failed: {failure}");
+    }
     let row = |partition: &TierPartition| {
         let state = match (&partition.failure, partition.leading) {
             (Some(why), true) => format!("failed: {why}"),

@@ -124,6 +124,7 @@ families! {
     TIER_HITS = Counter "chronik_tier_cache_hits_total" [] "Blocks of cold reads that were found in memory or on the disk cache.";
     TIER_MISSES = Counter "chronik_tier_cache_misses_total" [] "Blocks of cold reads that the object store was asked for.";
     TIER_DAMAGED = Counter "chronik_tier_damaged_blocks_total" [] "Blocks whose bytes did not match their checksum.";
+    TIER_CACHE_FAILURES = Counter "chronik_tier_cache_failures_total" [] "Blocks of cold reads that the disk cache (tier.cache_dir) could not keep: its disk is full or broken.";
     TIER_ROUNDS_FAILED = Counter "chronik_tier_rounds_failed_total" [] "Rounds of work on the tier that were not finished; the next one goes on.";
     TIER_LAG = Gauge "chronik_tier_lag_bytes" [] "Bytes of sealed segments of partitions led here that wait for their upload.";
     PARTITION_TIER_END = Gauge "chronik_partition_tier_end_offset" ["topic", "partition"] "The offset up to which everything is in the object tier; only the leader says.";

@@ -1,5 +1,6 @@
 //! The object tier of a node, which its partitions share.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct NodeTier {
     /// Held while the claim is read: whoever comes meanwhile takes that answer.
     reading: async_lock::Mutex<()>,
     failures: AtomicU64,
+    /// Why tasks of the node's failed last, by task.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl NodeTier {
@@ -48,6 +51,7 @@ impl NodeTier {
             claim: Mutex::default(),
             reading: async_lock::Mutex::new(()),
             failures: AtomicU64::new(0),
+            troubles: Mutex::default(),
         })
     }
 
@@ -79,7 +83,9 @@ impl NodeTier {
         &self.parts.uploader
     }
 
-    pub(super) const fn cold(&self) -> &Arc<ColdReader> {
+    /// What reads out of the bucket.
+    #[must_use]
+    pub const fn cold(&self) -> &Arc<ColdReader> {
         &self.parts.cold
     }
 
@@ -93,6 +99,25 @@ impl NodeTier {
         if matches!(error, TierError::Fenced { .. }) {
             *lock(&self.claim) = None;
         }
+    }
+
+    /// Notes how a task of the node's ended that is no partition's round.
+    pub fn note_task(&self, task: &'static str, failure: Option<String>) {
+        let mut troubles = lock(&self.troubles);
+        match failure {
+            Some(why) => troubles.insert(task, why),
+            None => troubles.remove(task),
+        };
+    }
+
+    /// Why tasks of the node's failed when they ran last; nothing of those that did not.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let troubles = lock(&self.troubles);
+        troubles
+            .iter()
+            .map(|(task, why)| format!("{task}: {why}"))
+            .collect()
     }
 
     pub(super) const fn scrub_interval(&self) -> Duration {

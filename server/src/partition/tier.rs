@@ -256,10 +256,12 @@ impl Partition {
         }
         let (key, state) = (remote.spec.key, self.tier.view.get());
         let collector = remote.spec.node.collector();
-        if let Some(command) = collector.collect(key, &state, &mut led.publisher).await? {
+        let collected = collector.collect(key, &state, &mut led.publisher).await;
+        // A bucket from which nothing may be deleted takes uploads all the same: the local disk must not fill.
+        self.drop_local().await?;
+        if let Some(command) = collected? {
             self.propose_tier(command).await?;
         }
-        self.drop_local().await?;
         let state = self.tier.view.get();
         if state.published() == state.version() {
             self.scrub(remote, led, &state).await?;

@@ -1,5 +1,6 @@
 //! Blocks on the local disk: bounded, checked, and of no consequence when they are lost.
 
+use crate::metrics::Counter;
 use bytes::{BufMut, Bytes};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -11,6 +12,8 @@ const MAGIC: &[u8; 8] = b"CHRTBLK1";
 /// Magic and checksum.
 const HEADER_BYTES: usize = 12;
 const SUFFIX: &str = "blk";
+/// Blocks that are kept between two complaints: a disk at its limit takes some and refuses others.
+const QUIET_BLOCKS: u32 = 1000;
 
 #[derive(Debug, Default)]
 struct State {
@@ -18,7 +21,8 @@ struct State {
     order: BTreeMap<u64, String>,
     bytes: u64,
     stamp: u64,
-    warned: bool,
+    /// So many more blocks are kept before the next failure is named in the log again.
+    quiet: u32,
 }
 
 /// A directory of blocks. Calls block on the disk: they belong on disk threads.
@@ -27,6 +31,7 @@ pub struct DiskCache {
     dir: PathBuf,
     bytes_max: u64,
     state: Mutex<State>,
+    failures: Counter,
 }
 
 impl DiskCache {
@@ -40,6 +45,7 @@ impl DiskCache {
             dir: dir.to_owned(),
             bytes_max,
             state: Mutex::default(),
+            failures: Counter::default(),
         };
         if cache.is_enabled() {
             fs::create_dir_all(dir)?;
@@ -55,6 +61,7 @@ impl DiskCache {
             dir: PathBuf::new(),
             bytes_max: 0,
             state: Mutex::default(),
+            failures: Counter::default(),
         }
     }
 
@@ -68,6 +75,12 @@ impl DiskCache {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.lock().bytes
+    }
+
+    /// Blocks that could not be kept, because the disk is full or broken.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.get()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -157,12 +170,17 @@ impl DiskCache {
         let written = fs::write(&new, &content).and_then(|()| fs::rename(&new, self.dir.join(&name)));
         let mut state = self.lock();
         match written {
-            Ok(()) => self.note(&mut state, name, content.len() as u64),
+            Ok(()) => {
+                self.note(&mut state, name, content.len() as u64);
+                state.quiet = state.quiet.saturating_sub(1);
+            }
             Err(error) => {
                 let _ = fs::remove_file(&new);
-                if !std::mem::replace(&mut state.warned, true) {
+                self.failures.one();
+                if std::mem::replace(&mut state.quiet, QUIET_BLOCKS) == 0 {
                     log::warn!(
-                        "event=tier_cache_unusable dir={} error=\"{error}\"",
+                        "event=tier_cache_unusable dir={} error=\"{error}\" effect=\"cold reads ask the bucket again\" \
+                         fix=\"give tier.cache_dir room, or make tier.cache_bytes smaller\"",
                         self.dir.display()
                     );
                 }

@@ -96,6 +96,12 @@ impl ColdReader {
         })
     }
 
+    /// Blocks that the disk cache could not keep.
+    #[must_use]
+    pub fn cache_failures(&self) -> u64 {
+        self.disk.failures()
+    }
+
     /// Data entries that overlap `offsets`, from the one that holds its start on, out of the first of `segments`,
     /// which holds that start; those after it follow it in the tier. The bounds are those of
     /// [`LogReader::read_offsets`](chronik_core::LogReader::read_offsets).

@@ -83,10 +83,15 @@ impl Backups {
         let mut offsets_due = clock.now();
         loop {
             clock.sleep(self.interval).await;
-            if let Err(error) = self.copy_metadata().await {
-                self.failed("metadata", &error);
-                (self.metadata, self.seen) = (None, None);
-            }
+            let failure = match self.copy_metadata().await {
+                Ok(()) => None,
+                Err(error) => {
+                    self.failed("metadata", &error);
+                    (self.metadata, self.seen) = (None, None);
+                    Some(error.to_string())
+                }
+            };
+            self.parts.tier.note_task("copying the metadata", failure);
             if clock.now() >= offsets_due {
                 offsets_due = clock.now() + self.offsets_interval;
                 self.copy_all_offsets().await;
@@ -148,6 +153,7 @@ impl Backups {
         let Some(topic) = image.state.topic(OFFSETS_TOPIC) else {
             return;
         };
+        let mut failure = None;
         for (index, placed) in (0..).zip(&topic.partitions) {
             let led = self.parts.table.get(placed.group());
             let led = led.filter(|partition| partition.view().serving);
@@ -158,8 +164,10 @@ impl Backups {
             if let Err(error) = self.copy_offsets(placed.group(), index, &partition).await {
                 self.failed(partition.name(), &error);
                 self.offsets.remove(&placed.group());
+                failure = Some(error.to_string());
             }
         }
+        self.parts.tier.note_task("copying offsets of groups", failure);
     }
 
     async fn copy_offsets(

@@ -50,10 +50,17 @@ impl Sweep {
     pub(super) async fn run(mut self) {
         loop {
             self.parts.env.clock.sleep(self.interval).await;
-            if let Err(error) = self.round().await {
-                log::warn!("event=tier_sweep_failed error=\"{error}\"");
-                self.parts.tier.note_failure(&error);
-            }
+            let failure = match self.round().await {
+                Ok(()) => None,
+                Err(error) => {
+                    log::warn!("event=tier_sweep_failed error=\"{error}\"");
+                    self.parts.tier.note_failure(&error);
+                    Some(error.to_string())
+                }
+            };
+            self.parts
+                .tier
+                .note_task("deleting what deleted topics left", failure);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The HTTP client below `object_store`: hyper with its pool of connections, rustls where the endpoint wants it.
 
-use super::classify::{Refusal, invalid};
+use super::classify::{NoCredentials, Refusal, invalid};
 use crate::bucket::StoreError;
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
@@ -32,11 +32,14 @@ const REFUSAL_BYTES: usize = 4 << 10;
 #[derive(Clone)]
 pub(super) struct Connector {
     client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
+    /// Whether requests to the store are signed: those that are not ask somebody else for credentials.
+    signs: bool,
 }
 
 impl Connector {
-    /// A client that trusts the system's authorities, or the one in `ca_file` alone.
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, StoreError> {
+    /// A client that trusts the system's authorities, or the one in `ca_file` alone. `signs` says whether the requests to
+    /// the store are signed.
+    pub(super) fn new(ca_file: Option<&Path>, signs: bool) -> Result<Self, StoreError> {
         let mut tcp = Tcp::new();
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
@@ -52,7 +55,15 @@ impl Connector {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(https);
-        Ok(Self { client })
+        Ok(Self { client, signs })
+    }
+
+    /// Whom a request asks for credentials, unless it is one to the store.
+    fn asked_for_credentials(&self, request: &HttpRequest) -> Option<String> {
+        let signature = request.headers().get("authorization");
+        let signed = signature.is_some_and(|value| value.as_bytes().starts_with(b"AWS4-"));
+        let host = || request.uri().host().unwrap_or_default().to_owned();
+        (self.signs && !signed).then(host)
     }
 }
 
@@ -92,6 +103,19 @@ impl HttpConnector for Connector {
 #[async_trait::async_trait]
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        // A refusal there must not be taken for the store's: its 404 is not that of an object.
+        let Some(host) = self.asked_for_credentials(&request) else {
+            return self.send(request).await;
+        };
+        self.send(request).await.map_err(|error| {
+            let reason = Chain::of(&error).0;
+            HttpError::new(HttpErrorKind::Unknown, NoCredentials { host, reason })
+        })
+    }
+}
+
+impl Connector {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let answer = self.client.request(request).await.map_err(|error| {
             let kind = if error.is_connect() {
                 HttpErrorKind::Connect
@@ -105,6 +129,8 @@ impl HttpService for Connector {
             let body = body.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error));
             return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)));
         }
+        let region = parts.headers.get("x-amz-bucket-region");
+        let region = region.and_then(|region| Some(region.to_str().ok()?.to_owned()));
         // The crate hides the status of most errors, so that it is carried through as an error of ours.
         let text = match Limited::new(body, REFUSAL_BYTES).collect().await {
             Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
@@ -113,6 +139,7 @@ impl HttpService for Connector {
         let refusal = Refusal {
             status: parts.status.as_u16(),
             text,
+            region,
         };
         Err(HttpError::new(HttpErrorKind::Unknown, refusal))
     }

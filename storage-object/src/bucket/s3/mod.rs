@@ -16,7 +16,7 @@ use super::{
     Want,
 };
 use bytes::Bytes;
-use classify::{classify, invalid};
+use classify::{classify, invalid, is_mute};
 use island::Island;
 use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
@@ -97,7 +97,18 @@ impl S3Bucket {
             Want::All { .. } => {}
             Want::Range(range) => options.range = Some(GetRange::Bounded(range.clone())),
         }
-        let answer = self.store.get_opts(&self.path(&key), options).await?;
+        let path = self.path(&key);
+        let answer = match self.store.get_opts(&path, options).await {
+            // The answer to a HEAD has no text that says why: a GET has.
+            Err(error) if want == Want::Meta && is_mute(&error) => {
+                let options = GetOptions {
+                    range: Some(GetRange::Bounded(0..1)),
+                    ..GetOptions::default()
+                };
+                self.store.get_opts(&path, options).await?
+            }
+            answer => answer?,
+        };
         let meta = self.meta(&answer.meta);
         let version = Version(answer.meta.e_tag.clone().unwrap_or_default().into());
         let expected = match &want {

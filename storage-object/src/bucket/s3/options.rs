@@ -71,6 +71,7 @@ impl S3Options {
             }
             Credentials::Anonymous => AmazonS3Builder::new().with_skip_signature(true),
         };
+        let signs = self.credentials != Credentials::Anonymous;
         let no_retries = RetryConfig {
             max_retries: 0,
             retry_timeout: Duration::from_secs(1),
@@ -84,8 +85,11 @@ impl S3Options {
             .with_allow_http(plain)
             .with_unsigned_payload(!plain)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
+            // One object is deleted at a time here. The bulk call hides a refusal in an answer of success, and not every
+            // store has it.
+            .with_disable_bulk_delete(true)
             .with_retry(no_retries)
-            .with_http_connector(Connector::new(self.ca_file.as_deref())?);
+            .with_http_connector(Connector::new(self.ca_file.as_deref(), signs)?);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint);
         }
