@@ -1,8 +1,10 @@
 //! Replicas whose disks are full for a while.
 
-use crate::cluster::{Cluster, records, voters};
-use chronik_core::GroupId;
-use chronik_core::consensus::Role;
+use crate::cluster::{Cluster, member, records, voters};
+use chronik_core::consensus::{ConsensusError, MembershipChange, Role};
+use chronik_core::{GroupId, LogError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const GROUPS: u64 = 16;
@@ -40,6 +42,18 @@ fn leader_of(cluster: &Cluster, group: GroupId) -> Option<u64> {
     cluster.nodes.keys().copied().find(leads)
 }
 
+/// Asks for a barrier, counts the question, and the answer when it comes.
+fn ask(cluster: &Cluster, node: u64, group: GroupId, asked: &mut usize, answered: &Arc<AtomicUsize>) {
+    let call = cluster.nodes[&node].groups[&group].group.read_barrier();
+    let answered = Arc::clone(answered);
+    *asked += 1;
+    let task = async move {
+        drop(call.await);
+        answered.fetch_add(1, Ordering::Relaxed);
+    };
+    cluster.sim.env().spawn.spawn("barrier", Box::pin(task));
+}
+
 #[test]
 fn replicas_that_share_a_disk_which_fills_are_silent_until_there_is_space() {
     for seed in 0..10 {
@@ -53,8 +67,10 @@ fn replicas_that_share_a_disk_which_fills_are_silent_until_there_is_space() {
         let all_led = |cluster: &Cluster| groups().all(|group| leader_of(cluster, group).is_some());
         cluster.until("leaders", all_led);
         fill(&cluster, 3);
+        let (mut asked, answered) = (0, Arc::new(AtomicUsize::new(0)));
         for round in 0..40 {
             for group in groups() {
+                ask(&cluster, 3, group, &mut asked, &answered);
                 if let Some(leader) = leader_of(&cluster, group) {
                     let open = &cluster.nodes[&leader].groups[&group];
                     // Refused where node 3 leads, and committed by the others.
@@ -64,6 +80,10 @@ fn replicas_that_share_a_disk_which_fills_are_silent_until_there_is_space() {
             cluster.sim.advance(Duration::from_millis(50));
         }
         assert_eq!(stopped(&cluster), Vec::new(), "seed {seed}");
+        // A silent replica keeps nobody waiting.
+        cluster.until("answers of the barriers", |_| {
+            answered.load(Ordering::Relaxed) == asked
+        });
         give_space(&cluster, 3);
         cluster.until("agreement", |cluster| {
             groups().all(|group| {
@@ -74,4 +94,28 @@ fn replicas_that_share_a_disk_which_fills_are_silent_until_there_is_space() {
             })
         });
     }
+}
+
+#[test]
+fn changes_on_a_full_disk_are_made_or_refused_and_the_leader_leads_on() {
+    let cluster = Cluster::of(1, 3);
+    let leader = cluster.elect();
+    cluster.commit(leader, 1, 1);
+    fill(&cluster, leader);
+    let change = |round: u64| {
+        let learners = match round % 2 {
+            0 => Vec::new(),
+            _ => vec![member(4)],
+        };
+        let voters = voters(&[1, 2, 3]).voters;
+        let change = MembershipChange::Become { voters, learners };
+        cluster.wait("the change", cluster.group(leader).change_membership(change))
+    };
+    let refused = (1..5_000).find_map(|round| change(round).err());
+    assert_eq!(refused, Some(ConsensusError::Log(LogError::Full)));
+    cluster.sim.advance(Duration::from_secs(20));
+    assert_eq!(cluster.leader(), Some(leader));
+    give_space(&cluster, leader);
+    cluster.commit(leader, 1, 2);
+    assert!(change(1).is_ok());
 }

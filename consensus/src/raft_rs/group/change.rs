@@ -7,9 +7,12 @@ use crate::raft_rs::entry::{Draft, change_context, to_raft};
 use crate::raft_rs::inbox::Answer;
 use bytes::Bytes;
 use chronik_core::consensus::{ConsensusError, Member, Membership, MembershipChange};
-use chronik_core::{EntryKind, LogId, LogIndex, ReplicaId};
+use chronik_core::{EntryKind, LogError, LogId, LogIndex, ReplicaId};
 use raft::eraftpb::{self, ConfChangeV2, EntryType, MessageType};
 use std::time::Duration;
+
+/// What a member takes in an entry with a membership, at most: in the membership, and in the change.
+const MEMBER_BYTES: usize = 64;
 
 /// A change that somebody waits for.
 #[derive(Debug)]
@@ -83,6 +86,9 @@ impl Group {
                 let term = self.raw.store().term_at(at).unwrap_or_default();
                 answer.give(Ok(LogId { term, index: at }));
             }
+            Ok(target) if !self.has_room_to_change(&target) => {
+                answer.give(Err(ConsensusError::Log(LogError::Full)));
+            }
             Ok(target) => {
                 let change = conf::change_between(&self.applied, &target);
                 let begun = conf::begun(&self.applied, &target, &change);
@@ -149,6 +155,16 @@ impl Group {
         }
     }
 
+    /// A leader that put into its log what does not fit would be silent until it does.
+    fn has_room_to_change(&mut self, target: &Membership) -> bool {
+        // The joint membership on the way there names those of both, and the change of raft-rs names them again.
+        let members = target.voters.len() + target.outgoing_voters.len() + target.learners.len();
+        let known =
+            self.applied.voters.len() + self.applied.outgoing_voters.len() + self.applied.learners.len();
+        let bytes = ((members + known) * MEMBER_BYTES) as u64;
+        self.has_room_for_change(bytes)
+    }
+
     /// Puts a change into the log; false where raft-rs does not take it now.
     fn propose_change(&mut self, change: &ConfChangeV2, becomes: &Membership) -> bool {
         let before = self.raw.raft.raft_log.last_index();
@@ -179,13 +195,16 @@ impl Group {
             self.changes.leaving = false;
             return;
         }
-        if !self.changes.founded && self.pending.is_empty() {
+        if !self.changes.founded && self.pending.is_empty() && self.has_room_to_change(&self.applied.clone())
+        {
             self.found();
         }
         let joint = !self.applied.outgoing_voters.is_empty();
         if joint && self.pending.is_empty() && !self.raw.raft.has_pending_conf() {
             let after = conf::left(&self.applied);
-            self.propose_change(&ConfChangeV2::default(), &after);
+            if self.has_room_to_change(&after) {
+                self.propose_change(&ConfChangeV2::default(), &after);
+            }
         }
         if self.changes.leaving && !self.raw.has_ready() {
             self.step_down(context);

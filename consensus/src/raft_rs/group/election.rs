@@ -42,7 +42,11 @@ impl Election {
 impl Group {
     /// One tick of the clock.
     pub(in crate::raft_rs) fn tick(&mut self, context: &Context) {
-        if self.is_asleep() || self.starved {
+        if self.is_asleep() {
+            return;
+        }
+        if self.starved {
+            self.starve(context);
             return;
         }
         self.count_idle(context);

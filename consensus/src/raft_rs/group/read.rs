@@ -107,7 +107,7 @@ impl Group {
             StateRole::Follower => raft.leader_id != raft::INVALID_ID,
             _ => false,
         };
-        if self.barriers.wait_for_question() || !ready {
+        if self.barriers.wait_for_question() || !ready || self.starved {
             return;
         }
         let number = self.barriers.next;

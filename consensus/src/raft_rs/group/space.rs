@@ -5,7 +5,7 @@
 //! a leader would not fit. Other groups write to the same disk, so that a round's entries may not fit all the same: it is
 //! not begun then. The replica is silent, as if it were cut off, and goes on when there is space.
 
-use super::Group;
+use super::{Context, Group};
 use chronik_core::LogError;
 use raft::eraftpb::Entry;
 
@@ -45,6 +45,15 @@ impl Group {
         self.has_room(BESIDE_ENTRY_BYTES).unwrap_or(true)
     }
 
+    /// Whether a change of the membership fits. It may be the way out for a node whose disk is full, so that it gets
+    /// what is kept free of proposals.
+    pub(super) fn has_room_for_change(&mut self, bytes: u64) -> bool {
+        let unwritten = bytes_of(&self.raw.raft.raft_log.unstable.entries);
+        // A log that failed otherwise ends the group at its next write.
+        self.reserves(unwritten + bytes + BESIDE_ENTRY_BYTES)
+            .unwrap_or(true)
+    }
+
     fn has_room(&mut self, bytes: u64) -> Result<bool, LogError> {
         let unwritten = bytes_of(&self.raw.raft.raft_log.unstable.entries);
         self.reserves(unwritten + bytes + MARGIN_BYTES)
@@ -56,6 +65,18 @@ impl Group {
             Err(LogError::Full) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// One tick of a replica that is silent: what waits for it ends in time, and a leader makes way for another, which
+    /// would not be elected by those that take it for the leader.
+    pub(super) fn starve(&mut self, context: &Context) {
+        let raft = &self.raw.raft;
+        if self.is_leader() && !raft.prs().conf().voters().is_singleton() {
+            let term = raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        }
+        self.observe(context);
+        self.expire(context.now);
     }
 
     /// Whether what raft-rs wants to have written fits; where it does not, the replica is silent from now on.
