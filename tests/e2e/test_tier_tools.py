@@ -158,3 +158,31 @@ def test_a_bucket_that_is_missing_is_told_with_the_setting(own_broker, topic, mo
     finally:
         own_broker.kill()
         server.close()
+
+
+def test_a_cluster_founded_with_the_id_of_a_lost_one_touches_nothing_of_its_bucket(own_broker, topic):
+    own_broker.kill()
+    bucket = fresh_directory(own_broker.directory / "bucket")
+    configure(own_broker, LAPTOP.format(bucket=bucket) + 'node.cluster_id = "prod"\n')
+    own_broker.discard()
+    own_broker.data.mkdir(exist_ok=True)
+    own_broker.start()
+    small_topic(own_broker, topic)
+    fill(own_broker, topic)
+    wait_for("the tier rests", lambda: settled(own_broker, topic))
+    copied = lambda: topic.encode() in (bucket / "b" / "metadata").read_bytes()  # noqa: E731
+    wait_for("the metadata is copied", copied)
+    own_broker.discard()
+    objects = lambda: {path: path.read_bytes() for path in bucket.rglob("*") if path.is_file()}  # noqa: E731
+    before = objects()
+    # Every disk is gone, and somebody starts what the configuration says.
+    own_broker.data.mkdir(exist_ok=True)
+    own_broker.start()
+    events = ("tier_sweep_failed", "tier_backup_failed what=metadata")
+    log = lambda: own_broker.log_path.read_bytes()[own_broker.seen:].decode()  # noqa: E731
+    # Rounds come every 50 ms: longer than what is deleted is left for those who may still read it.
+    wait_for("it refuses, again and again", lambda: all(log().count(event) > 120 for event in events))
+    assert "restore from the bucket, or give this cluster a tier.url or a node.cluster_id of its own" in log()
+    own_broker.kill()
+    assert objects() == before
+    shutil.rmtree(bucket)

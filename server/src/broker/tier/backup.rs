@@ -3,7 +3,7 @@
 //! The leader of the metadata group writes the metadata whenever it changed; the leader of each partition of
 //! `__consumer_offsets` writes the newest record of every key of it. Format: `docs/format/tier-object.md`.
 
-use super::{CLAIM_AGE_MAX, Parts};
+use super::{CLAIM_AGE_MAX, Parts, lineage};
 use crate::cluster::ClusterImage;
 use crate::cluster::state::OFFSETS_TOPIC;
 use crate::group::backup::{METADATA_BACKUP, Newest, offsets_backup};
@@ -11,7 +11,7 @@ use crate::partition::{FetchQuery, Isolation, Partition};
 use bytes::Bytes;
 use chronik_core::{GroupId, Term};
 use chronik_storage_object::manifest::Fence;
-use chronik_storage_object::{BackupWriter, TierError};
+use chronik_storage_object::{BackupWriter, Claim, TierError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub(super) struct Backups {
     /// The image that was looked at last, and the bytes that were written last.
     seen: Option<(Arc<ClusterImage>, Bytes)>,
     offsets: BTreeMap<GroupId, Copy>,
+    /// The claim under which the bucket was seen to be of this cluster's past.
+    own: Option<Claim>,
 }
 
 impl Backups {
@@ -74,6 +76,7 @@ impl Backups {
             metadata: None,
             seen: None,
             offsets: BTreeMap::new(),
+            own: None,
         }
     }
 
@@ -106,9 +109,13 @@ impl Backups {
         }
     }
 
-    async fn copy(&self, name: String, term: Term) -> Result<Copy, TierError> {
+    async fn copy(&mut self, name: String, term: Term) -> Result<Copy, TierError> {
         let tier = &self.parts.tier;
         let claim = tier.claim(CLAIM_AGE_MAX).await?;
+        if self.own.as_ref() != Some(&claim) {
+            lineage::look(&self.parts, &claim).await?;
+            self.own = Some(claim.clone());
+        }
         let fence = Fence::new(claim.generation, term, claim.cluster());
         let writer = BackupWriter::new(Arc::clone(tier.bucket()), self.parts.env.clone(), name, fence);
         Ok(Copy {

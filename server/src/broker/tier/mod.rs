@@ -2,9 +2,10 @@
 //! else waits for any of them.
 //!
 //! `rounds` starts the rounds of partitions that lead here, `backup` copies what no segment carries, and `sweep` deletes
-//! what deleted topics leave.
+//! what deleted topics leave; the last two once `lineage` has seen that the bucket is of this cluster's own past.
 
 mod backup;
+mod lineage;
 mod rounds;
 mod sweep;
 

@@ -2,9 +2,10 @@
 //!
 //! The leader of the metadata group looks through the bucket when it begins to lead, and again whenever a topic was
 //! deleted. A partition goes that the metadata does not know, once that has been so for the grace period: topic ids are
-//! never issued twice. What was published under another claim than the cluster's own is left alone and named in the log.
+//! never issued twice. A bucket that is not of this cluster's own past is not touched. What was published under another claim than the cluster's own is left alone and named in the log.
 
-use super::{CLAIM_AGE_MAX, Parts};
+use super::lineage::Lineage;
+use super::{CLAIM_AGE_MAX, Parts, lineage};
 use crate::cluster::TopicId;
 use chronik_core::Term;
 use chronik_storage_object::offline::{Removed, partitions, remove_partition};
@@ -78,8 +79,7 @@ impl Sweep {
         self.look |= self.topics.iter().any(|id| !topics.contains(id));
         self.topics = topics;
         if self.look {
-            self.look_through().await?;
-            self.look = false;
+            self.look = !self.look_through().await?;
         }
         let now = self.parts.env.clock.now();
         let since_max = now.saturating_sub(self.grace);
@@ -89,11 +89,15 @@ impl Sweep {
             .filter(|(_, since)| **since <= since_max)
             .collect();
         let due: Vec<PartitionKey> = due.into_iter().map(|(partition, _)| *partition).collect();
+        let mut failed = Ok(());
         for partition in due {
-            self.remove(partition).await?;
-            self.unknown.remove(&partition);
+            match self.remove(partition).await {
+                Ok(()) => drop(self.unknown.remove(&partition)),
+                // What cannot be removed now keeps nothing else from it.
+                Err(error) => failed = Err(error),
+            }
         }
-        Ok(())
+        failed
     }
 
     fn known_topics(&self) -> BTreeSet<u128> {
@@ -107,14 +111,20 @@ impl Sweep {
     }
 
     /// What is in the bucket is listed first, and the metadata looked at afterwards: what it does not know then, it has
-    /// forgotten, for a partition has objects only after its topic was created.
-    async fn look_through(&mut self) -> Result<(), TierError> {
+    /// forgotten, for a partition has objects only after its topic was created. Nothing that the metadata copy in the
+    /// bucket lists is garbage, whoever wrote it. False where that copy must become newer first.
+    async fn look_through(&mut self) -> Result<bool, TierError> {
+        let claim = self.parts.tier.claim(CLAIM_AGE_MAX).await?;
+        let Lineage::Own(copied) = lineage::look(&self.parts, &claim).await? else {
+            return Ok(false);
+        };
+        let copied: BTreeSet<u128> = copied.topics().values().map(|topic| wire(topic.id)).collect();
         let found = partitions(&**self.parts.tier.bucket()).await?;
         let controller = &self.parts.controller;
         let Ok(barrier) = controller.group().read_barrier().await else {
             // Another node leads now, and will look.
             self.led = None;
-            return Ok(());
+            return Ok(true);
         };
         controller
             .watch()
@@ -122,12 +132,18 @@ impl Sweep {
             .await;
         let topics = self.known_topics();
         let now = self.parts.env.clock.now();
+        let mut all = true;
         for partition in found {
-            if !topics.contains(&partition.topic_id) {
+            if topics.contains(&partition.topic_id) {
+                continue;
+            }
+            if copied.contains(&partition.topic_id) {
+                all = false;
+            } else {
                 self.unknown.entry(partition).or_insert(now);
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     async fn remove(&self, partition: PartitionKey) -> Result<(), TierError> {
