@@ -69,6 +69,8 @@ impl Publisher {
     ///
     /// # Errors
     /// [`TierError::Fenced`] where a newer owner has written: this publisher will never succeed again.
+    /// [`TierError::Refused`] where nothing is left of what was published before: in another bucket, or one that is not
+    /// mounted, a manifest would name segments that are not there.
     pub async fn publish(&mut self, state: &TierState) -> Result<Option<TierCommand>, TierError> {
         for _ in 0..ROUNDS {
             let current = match self.known.take() {
@@ -81,6 +83,8 @@ impl Publisher {
                     self.known = Some(current);
                     return Ok(self.published(state));
                 }
+            } else if state.published() > 0 {
+                return Err(self.gone());
             }
             if let Some(written) = self.replace(current, state).await? {
                 self.known = Some(Some(written));
@@ -109,6 +113,16 @@ impl Publisher {
         let ours = head.fence == self.fence && head.state_version >= state.published();
         self.known = Some(current);
         Ok(ours)
+    }
+
+    fn gone(&self) -> TierError {
+        let what = format!(
+            "the manifest of {} was published, and is not in {} any more: check that tier.url names the same place as \
+             before, and that it is mounted",
+            self.partition,
+            self.bucket.describe()
+        );
+        TierError::Refused(what.into())
     }
 
     fn published(&self, state: &TierState) -> Option<TierCommand> {

@@ -197,3 +197,19 @@ fn no_bit_of_a_head_changes_unseen() {
     };
     assert!(Head::decode(&bytes, other).is_err());
 }
+
+#[test]
+fn what_was_published_elsewhere_is_not_published_in_an_empty_bucket() {
+    let world = World::new();
+    let mut state = TierState::default();
+    state.apply(&TierCommand::Add(segment(0)));
+    let published = world.publish(&mut world.publisher(1, 1), &state).unwrap();
+    state.apply(&published.unwrap());
+    state.apply(&TierCommand::Add(segment(1)));
+    let empty = World::new();
+    let refused = empty.publish(&mut empty.publisher(1, 1), &state).unwrap_err();
+    assert!(refused.to_string().contains("check that tier.url"), "{refused}");
+    let read = read_manifest(&*empty.bucket, PARTITION);
+    assert!(empty.sim.block_on(read).unwrap().unwrap().is_none());
+    assert!(world.publish(&mut world.publisher(1, 1), &state).is_ok());
+}
