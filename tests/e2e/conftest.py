@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.broker import new_broker  # noqa: E402
 from harness.drivers import Drivers  # noqa: E402
+from harness.ledger import Ledger  # noqa: E402
 from harness.log_client import LogClient  # noqa: E402
 from harness.paths import BROKER_KIND, CACHE  # noqa: E402
 
@@ -126,3 +127,12 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line("\n".join(table))
     RUN.mkdir(parents=True, exist_ok=True)
     RUN.joinpath("minutes.md").write_text("\n".join(table) + "\n")
+
+
+@pytest.fixture
+def ledger(cluster, topic):
+    """A topic on the cluster of the test's module, with a few records, and the book of what is acknowledged."""
+    cluster.create_topic(topic)
+    book = Ledger(cluster, topic)
+    book.append("before", 5)
+    return book

@@ -15,13 +15,12 @@ by `cargo bench -p chronik-server --bench engines`.
 
 import argparse
 import os
-import re
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from harness import perf
 from harness.batch import simple
 from harness.broker import BrokerError
 from harness.cluster import Cluster
@@ -29,21 +28,7 @@ from harness.log_client import LogClient
 from harness.paths import CACHE
 
 ENGINES = ("raft-rs", "async-raft")
-TOPIC, LIMIT_S = "engines", 600
-TOOL = CACHE / "bin/rdkafka_performance"
-BULK = ("linger.ms=5", "batch.size=1000000", "queue.buffering.max.messages=500000")
-SPEED = re.compile(r"([\d.]+) MB/s")
-
-
-def bulk(cluster, options):
-    """MB/s as rdkafka_performance counts them."""
-    settings = [word for setting in BULK for word in ("-X", setting)]
-    argv = [str(options.tool), "-P", "-b", cluster.bootstrap, "-t", TOPIC, "-p", "0", "-s", str(options.size),
-            "-c", str(options.records), "-a", "-1", *settings]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=True)
-    told = done.stdout + done.stderr
-    assert f"{options.records} delivered" in told and "0 failed" in told, told[-2000:]
-    return float(SPEED.findall(told)[-1])
+TOPIC = "engines"
 
 
 def one_at_a_time(cluster, options):
@@ -67,7 +52,7 @@ def round_of(engine, options):
         cluster.start()
         cluster.create_topic(TOPIC)
         p50, p99 = one_at_a_time(cluster, options)
-        speed = bulk(cluster, options)
+        _, speed = perf.run(options.tool, "-P", cluster.bootstrap, TOPIC, options.size, options.records)
     finally:
         cluster.discard()
     print(f"{engine:10}  bulk {speed:7.1f} MB/s   one p50 {p50:6.2f} ms, p99 {p99:6.2f} ms   "
@@ -81,7 +66,7 @@ def main():
     parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--singles", type=int, default=1000)
-    parser.add_argument("--tool", type=Path, default=TOOL, help="rdkafka_performance")
+    parser.add_argument("--tool", type=Path, default=perf.TOOL, help="rdkafka_performance")
     parser.add_argument("--directory", type=Path, default=CACHE / "engines")
     options = parser.parse_args()
     found = {engine: [] for engine in ENGINES}

@@ -6,7 +6,6 @@ import pytest
 from conftest import directory_for
 from harness.certificates import Authority
 from harness.cluster import Cluster
-from harness.ledger import Ledger
 from harness.paths import CONTROL
 
 pytestmark = pytest.mark.skipif(CONTROL, reason="the nodes are ours")
@@ -30,14 +29,6 @@ def cluster(request, ours):
         yield nodes.start()
     finally:
         nodes.discard()
-
-
-@pytest.fixture
-def ledger(cluster, topic):
-    cluster.create_topic(topic)
-    book = Ledger(cluster, topic)
-    book.append("before", 5)
-    return book
 
 
 def said(node, pattern):

@@ -7,7 +7,6 @@ import pytest
 from chaos.trial import STORE
 from conftest import RUN
 from harness.cluster import Cluster
-from harness.ledger import Ledger
 from harness.paths import CONTROL
 
 pytestmark = pytest.mark.skipif(CONTROL, reason="the nodes are ours")
@@ -37,20 +36,6 @@ def cluster(nodes_with_disks):
     nodes_with_disks.heal()
 
 
-@pytest.fixture
-def ledger(cluster, topic):
-    cluster.create_topic(topic)
-    book = Ledger(cluster, topic)
-    book.append("before", 5)
-    return book
-
-
-def leader_and_rest(ledger):
-    cluster = ledger.cluster
-    leader = cluster.wait("somebody leads", lambda: cluster.leader(ledger.topic))
-    return leader, cluster.others(leader)
-
-
 def fill(ledger, node):
     """Fills the disk, and appends until the node has noticed."""
     before = node.new_log().count(FULL)
@@ -68,7 +53,7 @@ def check_whole(ledger):
 
 
 def test_a_follower_with_a_full_disk_holds_nobody_up_and_catches_up(ledger):
-    _, (one, _) = leader_and_rest(ledger)
+    _, (one, _) = ledger.leader_and_rest()
     fill(ledger, one)
     ledger.append("meanwhile", 20)
     assert len(ledger.values(one)) < len(ledger.acked), "the disk is not full"
@@ -76,7 +61,7 @@ def test_a_follower_with_a_full_disk_holds_nobody_up_and_catches_up(ledger):
 
 
 def test_a_leader_with_a_full_disk_leaves_its_place_to_another(ledger):
-    leader, rest = leader_and_rest(ledger)
+    leader, rest = ledger.leader_and_rest()
     fill(ledger, leader)
     ledger.append("meanwhile", 20, limit_s=NOTICE_LIMIT_S)
     assert ledger.cluster.leader(ledger.topic) in rest
@@ -84,7 +69,7 @@ def test_a_leader_with_a_full_disk_leaves_its_place_to_another(ledger):
 
 
 def test_a_node_whose_sync_fails_ends_and_says_why(ledger):
-    leader, rest = leader_and_rest(ledger)
+    leader, rest = ledger.leader_and_rest()
     leader.faults.fail_syncs()
     assert not ledger.try_append(leader, "unsynced"), "acknowledged, and the leader's sync failed"
     ledger.cluster.wait("the node ends", lambda: not leader.alive(), NOTICE_LIMIT_S)
@@ -95,7 +80,7 @@ def test_a_node_whose_sync_fails_ends_and_says_why(ledger):
 
 
 def test_the_slow_disk_of_a_leader_delays_and_loses_nothing(ledger):
-    leader, _ = leader_and_rest(ledger)
+    leader, _ = ledger.leader_and_rest()
     leader.faults.slow_syncs(0.3)
     ledger.append("meanwhile", 5)
     check_whole(ledger)
@@ -103,7 +88,7 @@ def test_the_slow_disk_of_a_leader_delays_and_loses_nothing(ledger):
 
 @pytest.mark.parametrize("seconds", [-3000, -5, 5, 3000, DAY_S])
 def test_a_clock_that_jumps_loses_nothing_and_moves_no_leader(ledger, seconds):
-    leader, _ = leader_and_rest(ledger)
+    leader, _ = ledger.leader_and_rest()
     leader.faults.shift_clock(seconds)
     ledger.append("meanwhile", 5)
     leader.faults.clear()

@@ -3,7 +3,6 @@
 import pytest
 from conftest import RUN
 from harness.cluster import Cluster
-from harness.ledger import Ledger
 from harness.network import Network
 from harness.paths import CONTROL
 
@@ -29,20 +28,6 @@ def cluster(remote):
     remote.heal()
 
 
-@pytest.fixture
-def ledger(cluster, topic):
-    cluster.create_topic(topic)
-    book = Ledger(cluster, topic)
-    book.append("before", 5)
-    return book
-
-
-def leader_and_rest(ledger):
-    cluster = ledger.cluster
-    leader = cluster.wait("somebody leads", lambda: cluster.leader(ledger.topic))
-    return leader, cluster.others(leader)
-
-
 def check_others_go_on(ledger, leader, rest):
     """While the leader is cut off, the others acknowledge; it does not; and afterwards all hold the same."""
     assert not ledger.try_append(leader, "alone"), "a leader that reaches no majority acknowledged"
@@ -53,33 +38,33 @@ def check_others_go_on(ledger, leader, rest):
 
 
 def test_a_leader_that_clients_reach_and_nodes_do_not(cluster, ledger):
-    leader, rest = leader_and_rest(ledger)
+    leader, rest = ledger.leader_and_rest()
     cluster.network.part([leader.node_id], [node.node_id for node in rest])
     check_others_go_on(ledger, leader, rest)
 
 
 def test_a_leader_that_nobody_reaches(cluster, ledger):
-    leader, rest = leader_and_rest(ledger)
+    leader, rest = ledger.leader_and_rest()
     cluster.network.part([leader.node_id], [None, *(node.node_id for node in rest)])
     check_others_go_on(ledger, leader, rest)
 
 
 def test_a_leader_that_hears_and_is_not_heard(cluster, ledger):
-    leader, rest = leader_and_rest(ledger)
+    leader, rest = ledger.leader_and_rest()
     for node in rest:
         cluster.network.cut(leader.node_id, node.node_id)
     check_others_go_on(ledger, leader, rest)
 
 
 def test_a_leader_that_is_heard_and_does_not_hear(cluster, ledger):
-    leader, rest = leader_and_rest(ledger)
+    leader, rest = ledger.leader_and_rest()
     for node in rest:
         cluster.network.cut(node.node_id, leader.node_id)
     check_others_go_on(ledger, leader, rest)
 
 
 def test_one_broken_link_stops_nobody(cluster, ledger):
-    leader, (one, _) = leader_and_rest(ledger)
+    leader, (one, _) = ledger.leader_and_rest()
     seen = [(node, node.new_log().count(DOWN)) for node in (leader, one)]
     cluster.network.part([leader.node_id], [one.node_id])
     while not all(node.new_log().count(DOWN) > before for node, before in seen):

@@ -13,34 +13,18 @@ deletes where --retain-mib says how much is kept.
 
 import argparse
 import os
-import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 from figures import LIVE, MB, Foreground, cpu_seconds
+from harness import perf
 from harness.broker import Broker, BrokerError
 from harness.cluster import Cluster
 from harness.paths import CACHE
 
-TOOL = CACHE / "bin/rdkafka_performance"
-BULK = ("linger.ms=5", "batch.size=1000000", "queue.buffering.max.messages=500000")
-READ = ("fetch.message.max.bytes=10000000",)
-SPEED = re.compile(r"([\d.]+) msgs/s\D+([\d.]+) MB/s")
-LIMIT_S = 600
 SEGMENT = 16 << 20
-
-
-def run(options, bootstrap, mode, topic, size, count, settings):
-    words = [word for setting in settings for word in ("-X", setting)]
-    argv = [str(options.tool), mode, "-b", bootstrap, "-t", topic, "-p", "0", "-c", str(count), *words]
-    argv += ["-s", str(size), "-a", "-1"] if mode == "-P" else ["-o", "beginning"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=True)
-    told = done.stdout + done.stderr
-    assert mode == "-C" or (f"{count} delivered" in told and ", 0 failed" in told), told[-2000:]
-    return [float(cell) for cell in SPEED.findall(told)[-1]]
 
 
 def create(bootstrap, name, options, configs=None):
@@ -53,11 +37,11 @@ def throughput(nodes, bootstrap, options, number):
     for size, count in ((1024, options.records), (100, options.records * 4)):
         topic = f"bulk-{size}-{number}"
         create(bootstrap, topic, options)
-        for mode, settings in (("-P", BULK), ("-C", READ)):
+        for mode in ("-P", "-C"):
             if mode == "-C" and size == 100:
                 continue
             before = sum(cpu_seconds(node) for node in nodes)
-            records_s, mb_s = run(options, bootstrap, mode, topic, size, count, settings)
+            records_s, mb_s = perf.run(options.tool, mode, bootstrap, topic, size, count)
             cost = (sum(cpu_seconds(node) for node in nodes) - before) / (size * count / 1e9)
             verb = "write" if mode == "-P" else "read"
             print(f"{verb} {size:5} B: {mb_s:7.1f} MB/s, {records_s:9.0f} records/s, {cost:.2f} CPU-s/GB of all nodes", flush=True)
@@ -91,7 +75,7 @@ def main():
     parser.add_argument("--mb-s", type=float, default=10)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--retain-mib", type=int, default=64)
-    parser.add_argument("--tool", type=Path, default=TOOL, help="rdkafka_performance")
+    parser.add_argument("--tool", type=Path, default=perf.TOOL, help="rdkafka_performance")
     parser.add_argument("--directory", type=Path, default=CACHE / "throughput")
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)

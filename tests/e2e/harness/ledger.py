@@ -12,6 +12,10 @@ class Ledger:
         self.acked, self.unsure = [], set()
         self.tries = 0
 
+    def leader_and_rest(self):
+        leader = self.cluster.wait("somebody leads", lambda: self.cluster.leader(self.topic))
+        return leader, self.cluster.others(leader)
+
     def try_append(self, node, value, timeout_ms=4000):
         """Whether a node acknowledged the value, as kept by a majority."""
         try:
