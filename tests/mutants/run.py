@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+"""Shows that the checks notice defects of the product: builds the mutants of mutants.toml and judges each.
+
+    run.py --check         every mutant can be made of the sources as they are (seconds; a part of .ci/run)
+    run.py                 builds and runs all of them, and writes docs/conformance/mutants.md
+    run.py NAME...         the named ones only; the page stays as it is
+
+All mutants are built at once, into a copy of the sources under target/mutants, each behind a switch that the copy alone has:
+what is shipped contains none of this. The switch is the variable CHRONIK_PRODUCT_MUTANT. Without it the copy must pass.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "target/mutants"
+PAGE = ROOT / "docs/conformance/mutants.md"
+# What judges a mutant.
+JUDGES = {"cluster": "server/tests/simulation.rs", "store": "storage-mmap/tests/conformance.rs"}
+CRATES = ["conformance", "consensus", "core", "storage-mmap"]
+# A mutant that makes a check hang is noticed too.
+LIMIT_S = 900
+
+SWITCH = """
+/// Switches of the mutants; of the copy alone.
+pub(crate) mod product_mutant {
+    pub(crate) fn on(name: &str) -> bool {
+        static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+        CHOSEN.get_or_init(|| std::env::var("CHRONIK_PRODUCT_MUTANT").ok()).as_deref() == Some(name)
+    }
+}
+"""
+
+MANIFEST = """
+[package]
+name = "chronik-mutants"
+version = "0.0.0"
+edition.workspace = true
+publish = false
+
+[[bin]]
+name = "chronik-mutants-cluster"
+path = "../cluster.rs"
+
+[[bin]]
+name = "chronik-mutants-store"
+path = "../store.rs"
+
+[dependencies]
+chronik-conformance.workspace = true
+chronik-consensus.workspace = true
+chronik-core.workspace = true
+chronik-storage-mmap.workspace = true
+"""
+
+
+class Refused(Exception):
+    """A mutant that cannot be made of the sources."""
+
+
+def find_once(text, piece, where):
+    count = text.count(piece)
+    if count != 1:
+        raise Refused(f"{where}: {piece.strip()[:70]!r} stands there {count} times, not once")
+    return text.index(piece)
+
+
+def spans(mutants, read):
+    """Per file, the places to edit: (start, end) -> [(mutant, new text)]."""
+    files = {}
+    for mutant in mutants:
+        for edit in mutant["edit"]:
+            where, old = f"{mutant['name']}: {edit['file']}", edit["old"]
+            text = read(edit["file"])
+            start = find_once(text, edit.get("at", old), where)
+            if "at" in edit:
+                start += find_once(edit["at"], old, where)
+            place = (start, start + len(old))
+            files.setdefault(edit["file"], {}).setdefault(place, []).append((mutant["name"], edit["new"]))
+    for file, places in files.items():
+        ends = sorted(places)
+        for (_, end), (start, _) in zip(ends, ends[1:]):
+            if start < end:
+                raise Refused(f"{file}: two edits overlap without being the same")
+    return files
+
+
+def mutated(text, places):
+    for start, end in sorted(places, reverse=True):
+        crate = "crate::product_mutant::on"
+        arms = "".join(f'if {crate}("{name}") {{ {new} }} else ' for name, new in places[(start, end)])
+        text = f"{text[:start]}{{ {arms}{{ {text[start:end]} }} }}{text[end:]}"
+    return text
+
+
+def write(path, text):
+    """Leaves alone what is as it should be, so that cargo builds only what changed."""
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def build(files):
+    tree = WORK / "tree"
+    wanted = subprocess.run(["git", "ls-files", "--", *CRATES], cwd=ROOT, capture_output=True, text=True, check=True)
+    wanted = {name for name in wanted.stdout.split("\n") if name.endswith((".rs", ".toml")) and "third-party" not in name}
+    for name in wanted:
+        text = (ROOT / name).read_text()
+        if name in files:
+            text = mutated(text, files[name])
+        if name.split("/")[1:] == ["src", "lib.rs"] and any(file.split("/")[0] == name.split("/")[0] for file in files):
+            # Braces and values that nobody uses are how mutants are written.
+            text = f"#![allow(warnings)]\n{text}{SWITCH}"
+        write(tree / name, text)
+    for path in tree.glob("*/**/*.rs"):
+        if str(path.relative_to(tree)) not in wanted:
+            path.unlink()
+    manifest = (ROOT / "Cargo.toml").read_text().split("\n")
+    members = json.dumps([*CRATES, "mutants"])
+    manifest = [f"members = {members}" if line.startswith("members = ") else line for line in manifest]
+    manifest = [line for line in manifest if not line.startswith("exclude = ")]
+    write(tree / "Cargo.toml", "\n".join(manifest))
+    write(tree / "mutants/Cargo.toml", MANIFEST)
+    for judge, source in JUDGES.items():
+        write(tree / f"{judge}.rs", (ROOT / source).read_text())
+    shutil.copy(ROOT / "Cargo.lock", tree / "Cargo.lock")
+    env = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target"), "CARGO_INCREMENTAL": "0"}
+    command = ["cargo", "build", "--quiet", "--release", "--package", "chronik-mutants"]
+    subprocess.run([*command, "--manifest-path", str(tree / "Cargo.toml")], cwd=tree, env=env, check=True)
+
+
+def program_of(judge):
+    return ROOT / f"target/release/chronik-mutants-{judge}"
+
+
+def play(judge, name, *filters):
+    """Runs the checks; returns the failed ones as the report has them, or None where they did not end."""
+    report = WORK / f"{name or judge}.json"
+    report.unlink(missing_ok=True)
+    env = os.environ | {"CHRONIK_PRODUCT_MUTANT": name}
+    for variable in ("CHRONIK_SEED", "CHRONIK_SWARM", "CHRONIK_REPORT_DIR"):
+        env.pop(variable, None)
+    with open(WORK / f"{name or judge}.log", "w") as log:
+        command = [program_of(judge), *filters, "--test-threads", "1", "--json", str(report)]
+        try:
+            subprocess.run(command, env=env, stdout=log, stderr=log, timeout=LIMIT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return None
+    if not report.exists():
+        return []
+    return [check for check in json.loads(report.read_text())["checks"] if check["status"] not in ("passed", "skipped")]
+
+
+def survey(name, runs):
+    """Runs a swarm; returns how many runs failed, and by which clauses."""
+    env = os.environ | {"CHRONIK_PRODUCT_MUTANT": name, "CHRONIK_SWARM": str(runs)}
+    program = program_of("cluster")
+    run = subprocess.run([program], env=env, capture_output=True, text=True, timeout=4 * LIMIT_S, check=False)
+    lines = [line.split() for line in run.stdout.split("\n") if line.startswith("CHRONIK_SEED=")]
+    broken = sorted({words[1].rstrip(":") for words in lines if len(words) > 1})
+    return len({words[0] for words in lines}), broken
+
+
+def broken_by(check):
+    """The clause that a failed check saw broken: that of another, where the oracle stopped the scene."""
+    other = re.match(r"([A-Z]+-[A-Z]+-[0-9]+): ", check["evidence"])
+    return other.group(1) if other else check["clause"]
+
+
+def seeds_of(check):
+    """In which run of the swarm a check met the breach; None for a check that plays a scene of its own."""
+    if "CHRONIK_SEED=" not in check["evidence"]:
+        return None
+    marks = dict(part.rsplit(" ", 1) for part in check["marks"].split(", ") if part)
+    return int(marks["seeds"])
+
+
+def judge(mutant):
+    """What became of a mutant: by which checks it was noticed, those of its own clause first, and what they saw."""
+    name, clause, judged_by = mutant["name"], mutant["clause"], mutant.get("judge", "cluster")
+    for filters in ([clause], []):
+        failed = play(judged_by, name, *filters)
+        if failed is None:
+            return {"killed": True, "by": [], "saw": f"the checks did not end within {LIMIT_S} s", "seeds": "-"}
+        if failed:
+            failed.sort(key=lambda check: (broken_by(check) != clause, check["clause"] != clause))
+            seeds = [str(count) for count in map(seeds_of, failed) if count is not None]
+            return {
+                "killed": True,
+                "by": [f"{broken_by(check)} `{check['name']}`" for check in failed],
+                "saw": failed[0]["evidence"].split("\n")[0],
+                "seeds": min(seeds, key=int, default="-"),
+            }
+    return {"killed": False, "by": [], "saw": "-", "seeds": "-"}
+
+
+def judge_at_random(mutant, runs):
+    """What random runs make of a mutant that no check noticed."""
+    count, broken = survey(mutant["name"], runs)
+    by = [f"{one}, random runs" for one in broken]
+    return {"killed": bool(broken), "by": by, "saw": "-", "seeds": f"{count} of {runs} fail"}
+
+
+HEAD = """# Defects of the product that the checks notice
+
+Written by `tests/mutants/run.py` at revision `{revision}`. Each row is a defect that was put into the product's own code, the
+raft-rs engine and the segment store; `tests/mutants/mutants.toml` has the lines. The first table was judged by
+`server/tests/simulation.rs`: whole clusters of that code under random faults. The checks of the
+mutant's own clause look first, and all others where they see nothing, and more random runs where those see nothing.
+*Seeds* is how many random runs the quickest check needed; `-` where a scene noticed the defect and no random run did. CI
+checks that every mutant can still be made of the sources.
+"""
+TABLES = [
+    ("Noticed by the simulated cluster", lambda mutant: "fixed" not in mutant and "judge" not in mutant),
+    ("Defects that the product once had", lambda mutant: "fixed" in mutant),
+    ("Noticed by the log store suite", lambda mutant: "fixed" not in mutant and "judge" in mutant),
+]
+
+
+def row(mutant, result):
+    checks = result["by"][0] if result["by"] else "-"
+    if len(result["by"]) > 1:
+        checks += f" and {len(result['by']) - 1} more"
+    saw = result["saw"].replace("|", "\\|")
+    cells = [
+        f"`{mutant['name']}`" + (f" (ended by {mutant['fixed']})" if "fixed" in mutant else ""),
+        mutant["what"],
+        mutant["clause"],
+        checks if result["killed"] else "**survives**",
+        result["seeds"],
+        saw if len(saw) <= 120 else saw[:117] + "...",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def page(results):
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    text = HEAD.format(revision=revision.stdout.strip())
+    for title, belongs in TABLES:
+        rows = [(mutant, result) for mutant, result in results if belongs(mutant)]
+        if not rows:
+            continue
+        text += f"\n## {title}\n| Mutant | What it does | Clause | Noticed by | Seeds | What it saw |\n"
+        text += "|---|---|---|---|---|---|\n" + "".join(row(*one) for one in rows)
+        text += f"\n{sum(result['killed'] for _, result in rows)} of {len(rows)} are noticed.\n"
+    why = [f"- `{mutant['name']}`: {mutant['why']}\n" for mutant, _ in results if "why" in mutant]
+    return text + ("\n## Those that are not noticed by their clause\n" + "".join(why) if why else "")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--random", type=int, default=200, help="random runs for what no check notices")
+    chosen = parser.parse_args()
+    mutants = tomllib.loads((Path(__file__).parent / "mutants.toml").read_text())["mutant"]
+    names = [mutant["name"] for mutant in mutants]
+    try:
+        if len(set(names)) != len(names) or set(chosen.names) - set(names):
+            raise Refused("two mutants have one name, or none has the one that was asked for")
+        files = spans(mutants, lambda name: (ROOT / name).read_text())
+    except Refused as refused:
+        sys.exit(f"error: {refused}")
+    if chosen.check:
+        print(f"{len(mutants)} mutants can be made")
+        return
+    build(files)
+    wanted = [mutant for mutant in mutants if not chosen.names or mutant["name"] in chosen.names]
+    for judged_by in sorted({mutant.get("judge", "cluster") for mutant in wanted}):
+        if failed := play(judged_by, ""):
+            sys.exit(f"error: without a mutant these fail: {[check['name'] for check in failed]}")
+    print("without a mutant all checks pass", flush=True)
+    results = []
+    with ThreadPoolExecutor(chosen.jobs) as pool:
+        for mutant, result in zip(wanted, pool.map(judge, wanted)):
+            tell(mutant, result)
+            results.append((mutant, result))
+    # The page is there before what takes longest.
+    for place, (mutant, result) in enumerate(results):
+        if not chosen.names:
+            PAGE.write_text(page(results))
+        if chosen.random and not result["killed"] and "judge" not in mutant:
+            results[place] = (mutant, judge_at_random(mutant, chosen.random))
+            tell(*results[place])
+    if not chosen.names:
+        PAGE.write_text(page(results))
+    if not all(result["killed"] or "why" in mutant for mutant, result in results):
+        sys.exit(1)
+
+
+def tell(mutant, result):
+    verdict = "noticed" if result["killed"] else "SURVIVES"
+    by = ", ".join(result["by"][:3])
+    print(f"{verdict} {mutant['name']} ({mutant['clause']}): {by}; {result['saw'][:150]}; seeds {result['seeds']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
