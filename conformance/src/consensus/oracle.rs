@@ -8,6 +8,7 @@ use super::payload::{ProposalId, frames};
 use crate::check::Marks;
 use crate::world::locked;
 use chronik_core::consensus::{Progress, Role};
+use chronik_core::log_store::HardState;
 use chronik_core::proposal::Appended;
 use chronik_core::{Entry, EntryKind, GroupId, LogId, LogIndex, Outcome, ReplicaId, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +69,7 @@ struct Known {
     log: BTreeMap<LogIndex, Term>,
     progress: Option<(u64, Progress)>,
     /// The newest term that it stored.
-    stored_term: Term,
+    stored: HardState,
     /// The term in which it removed entries; it must not be the leader of that term.
     cut_in: Option<Term>,
     /// The newest term that it led.
@@ -126,21 +127,27 @@ impl Oracle {
     }
 
     /// A log was opened with these entries.
-    pub(super) fn on_open(&self, at: At, stored_term: Term, log: BTreeMap<LogIndex, Term>) {
+    pub(super) fn on_open(&self, at: At, stored: HardState, log: BTreeMap<LogIndex, Term>) {
         let mut state = self.lock();
         let replica = state.replicas.entry(at).or_default();
         replica.log = log;
-        replica.stored_term = stored_term;
+        replica.stored = stored;
         replica.cut_in = None;
     }
 
-    /// A term and a vote were stored.
-    pub(super) fn on_term(&self, at: At, term: Term) {
+    /// A term and a vote were stored. A vote stays what it is for as long as the term does.
+    pub(super) fn on_hard_state(&self, at: At, now: HardState) {
         let mut state = self.lock();
         let replica = state.replicas.entry(at).or_default();
-        if replica.stored_term != term {
-            replica.stored_term = term;
+        let before = std::mem::replace(&mut replica.stored, now);
+        if before.term != now.term {
             replica.cut_in = None;
+        } else if before.vote.is_some() && before.vote != now.vote {
+            let what = format!(
+                "node {} voted for {:?} in term {}, and stores a vote for {:?}",
+                at.node, before.vote, now.term, now.vote
+            );
+            state.violate("CS-ELE-02", what);
         }
     }
 
@@ -172,7 +179,7 @@ impl Oracle {
         let removed = replica.log.split_off(&from);
         let own = replica.progress.map(|(_, progress)| progress);
         if !removed.is_empty() {
-            replica.cut_in = Some(replica.stored_term);
+            replica.cut_in = Some(replica.stored.term);
         }
         // A replica that has not shown yet that it follows a newer leader may remove what its old one has.
         let newest = state

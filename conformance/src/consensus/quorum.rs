@@ -16,6 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
         "terms_rise_across_power_cuts_of_all",
         terms_across_power_cuts,
     ),
+    must("CS-ELE-02", "a_vote_outlives_a_power_cut", vote_outlives),
     must(
         "CS-LOG-03",
         "each_leader_in_turn_has_what_was_committed",
@@ -125,6 +126,51 @@ fn terms_across_power_cuts(lab: &Lab<'_>) -> Verdict {
         );
     }
     cluster.settle_on(&[1, 2, 3])
+}
+
+/// Who voted and lost its power is asked again in the same term, by one that has not heard of it.
+fn vote_outlives(lab: &Lab<'_>) -> Verdict {
+    for round in 0..8 {
+        let mut cluster = lab.cluster(round, &Shape::of(3))?;
+        cluster.settle_on(&[1, 2, 3])?;
+        [1, 2, 3].iter().for_each(|node| cluster.power_cut(*node));
+        cluster.boot(1)?;
+        cluster.boot(2)?;
+        let stored = |cluster: &Cluster<'_>, node: u64| {
+            let hosted = cluster.hosted(node)?;
+            Some(hosted.reader.state().hard_state)
+        };
+        let votes_for = |cluster: &Cluster<'_>, voter: u64, asker: u64| {
+            let state = stored(cluster, voter);
+            state == stored(cluster, asker)
+                && state.and_then(|state| state.vote) == Some(member(GROUP, asker).replica)
+        };
+        let voted = |cluster: &Cluster<'_>| votes_for(cluster, 1, 2) || votes_for(cluster, 2, 1);
+        cluster.expect("two of three do not vote for one", LONG, voted)?;
+        let (voter, asker) = if votes_for(&cluster, 1, 2) { (1, 2) } else { (2, 1) };
+        let vote = stored(&cluster, voter);
+        cluster.until(LONG, |cluster| {
+            let node = cluster.nodes.get(&voter);
+            node.and_then(|node| node.durable_hard_state(lab.backend, GROUP)) == vote
+        });
+        cluster.isolate(&[asker]);
+        cluster.power_cut(voter);
+        lab.marks.hit("votes before a power cut");
+        // Who asks next has waited for its time already when the voter returns.
+        cluster.boot(3)?;
+        let wait = cluster.bound() / 4;
+        cluster.run(wait);
+        cluster.boot(voter)?;
+        let leads = |cluster: &Cluster<'_>, node: u64| {
+            cluster.progress(node).is_some_and(|now| now.role == Role::Leader)
+        };
+        cluster.expect("the other two elect nobody", LONG, |cluster| {
+            leads(cluster, voter) || leads(cluster, 3)
+        })?;
+        cluster.net.heal_all();
+        cluster.settle_on(&[1, 2, 3])?;
+    }
+    lab.marks.require(&["votes before a power cut"])
 }
 
 fn leaders_in_turn(lab: &Lab<'_>) -> Verdict {

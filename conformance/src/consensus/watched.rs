@@ -14,7 +14,7 @@ struct Watched {
 
 /// Lets the oracle hear of what happens to a log from now on.
 pub(super) fn watched(log: GroupLog, at: At, oracle: &Oracle) -> GroupLog {
-    oracle.on_open(at, log.reader.state().hard_state.term, terms(&*log.reader));
+    oracle.on_open(at, log.reader.state().hard_state, terms(&*log.reader));
     GroupLog {
         writer: Box::new(Watched {
             inner: log.writer,
@@ -57,7 +57,7 @@ impl LogWriter for Watched {
 
     fn save_hard_state(&mut self, state: HardState) -> Result<Ticket, LogError> {
         let ticket = self.inner.save_hard_state(state)?;
-        self.oracle.on_term(self.at, state.term);
+        self.oracle.on_hard_state(self.at, state);
         Ok(ticket)
     }
 
