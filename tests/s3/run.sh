@@ -15,4 +15,5 @@ until curl --silent --fail --output /dev/null "http://127.0.0.1:$port/moto-api/"
 done
 curl --silent --fail --output /dev/null --request PUT "http://127.0.0.1:$port/chronik-test"
 export CHRONIK_TEST_S3="http://127.0.0.1:$port" AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
-cargo test --profile "${CHRONIK_TEST_PROFILE:-release}" --locked -p chronik-storage-object --test it -- s3
+# Of the whole workspace, as it was built before: one package alone has fewer features of others on.
+cargo test --profile "${CHRONIK_TEST_PROFILE:-release}" --workspace --locked --test it -- s3
