@@ -17,6 +17,7 @@ mod copy;
 mod damage;
 mod disk_threads;
 mod drop_files;
+mod erase;
 mod find_time;
 mod flush;
 mod frame;
@@ -39,6 +40,7 @@ mod verify;
 mod writer;
 
 pub use disk_threads::DiskThreads;
+pub use erase::erase;
 pub use options::StoreOptions;
 pub use region::RealFs;
 pub use store::MmapStore;

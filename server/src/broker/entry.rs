@@ -51,6 +51,8 @@ impl Entry {
             engine: compose::engine(config),
         };
         let known = node_file::check(&*files, dir, claim).map_err(StartError::Identity)?;
+        let whole = known.as_ref().map_or(Ok(()), |known| known.check_whole(dir));
+        whole.map_err(StartError::Identity)?;
         let listener = listen(config, env, metrics).await?;
         let bound = listener
             .local_addr()

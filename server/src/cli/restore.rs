@@ -7,10 +7,13 @@ use super::{Exit, logging};
 use crate::cluster::TopicId;
 use crate::config::{Config, StoreUrl, compose};
 use crate::metrics::Metrics;
-use crate::peers::{self, ClusterRecord, Engine, Founder, NodeFile, NodeRecord, node_file};
+use crate::peers::{
+    self, ClusterRecord, Engine, Founder, Founding, NodeFile, NodeRecord, Restoring, node_file,
+};
 use crate::restore::{Place, RestoreError, Source, seed};
 use chronik_core::{Env, LogStore, NodeId};
-use chronik_storage_object::{Bucket, Claim, TierError, TierMetrics};
+use chronik_storage_object::cold::{ColdOptions, DiskCache};
+use chronik_storage_object::{Bucket, Claim, ColdReader, TierError, TierMetrics};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -83,7 +86,10 @@ async fn restore(command: &Command, config: &Config) -> Result<String, RestoreEr
         return Ok(summary(&source) + "nothing was changed\n");
     }
     let owner = source.claim;
-    let (mut source, cluster_id) = build(config, &env, &bucket, (&owner, &nodes)).await?;
+    let cache = Arc::new(DiskCache::none());
+    let options = ColdOptions::default();
+    let cold = ColdReader::new(Arc::clone(&bucket), env.clone(), options, cache, metrics);
+    let (mut source, cluster_id) = build(config, &env, (&bucket, &cold), (&owner, &nodes)).await?;
     source.claim = owner;
     let mut text = summary(&source);
     let _ = writeln!(
@@ -95,11 +101,11 @@ async fn restore(command: &Command, config: &Config) -> Result<String, RestoreEr
     Ok(text)
 }
 
-/// An id for the new cluster, which the old one does not have.
-fn new_id(config: &Config, env: &Env, owner: &Claim) -> Result<String, RestoreError> {
-    let drawn = || TopicId::random(&*env.rng).to_string();
+/// An id for the new cluster, which the old one does not have: that of the restore which was interrupted here, if one was.
+fn new_id(config: &Config, env: &Env, owner: &Claim, begun: Option<&str>) -> Result<String, RestoreError> {
+    let drawn = || begun.map_or_else(|| TopicId::random(&*env.rng).to_string(), str::to_owned);
     let id = config.node.cluster_id.clone().unwrap_or_else(drawn);
-    if id == owner.cluster_id {
+    if id == owner.cluster_id && begun != Some(&id) {
         let what = format!(
             "{id} is the cluster that has the bucket: the new one needs an id of its own (node.cluster_id), or the old one \
              could go on writing there"
@@ -109,11 +115,13 @@ fn new_id(config: &Config, env: &Env, owner: &Claim) -> Result<String, RestoreEr
     Ok(id)
 }
 
-/// The empty store of an empty directory.
-fn empty_store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, RestoreError> {
+/// The empty store of an empty directory, or of one in which a restore was interrupted.
+fn empty_store(
+    config: &Config,
+    env: &Env,
+    known: Option<&NodeRecord>,
+) -> Result<Arc<dyn LogStore>, RestoreError> {
     let dir = &config.node.data_dir;
-    let taken = node_file::read(&*compose::file_system(), dir);
-    let taken = taken.map_err(|error| RestoreError::Refused(error.to_string()))?;
     let refused = |why: &str| {
         let what = format!(
             "{} {why}: restore into an empty directory (node.data_dir, --data-dir)",
@@ -121,8 +129,15 @@ fn empty_store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, RestoreE
         );
         Err(RestoreError::Refused(what))
     };
-    if taken.is_some() {
-        return refused("is in use");
+    match known {
+        Some(known) if known.restoring.is_some() => {
+            log::info!("event=restore_begun_anew dir={}", dir.display());
+            compose::erase_store(config)?;
+        }
+        Some(known) if known.cluster.is_some() || known.founding != Founding::default() => {
+            return refused("is in use");
+        }
+        _ => {}
     }
     let store = compose::store(config, env, &Metrics::new().files)?;
     if !store.groups().is_empty() {
@@ -135,20 +150,16 @@ fn empty_store(config: &Config, env: &Env) -> Result<Arc<dyn LogStore>, RestoreE
 async fn build(
     config: &Config,
     env: &Env,
-    bucket: &Arc<dyn Bucket>,
+    (bucket, cold): (&Arc<dyn Bucket>, &Arc<ColdReader>),
     (owner, nodes): (&Claim, &[NodeId]),
 ) -> Result<(Source, String), RestoreError> {
-    let cluster_id = new_id(config, env, owner)?;
-    let store = empty_store(config, env)?;
-    let claim = Claim::take_over(&**bucket, env, &cluster_id).await?;
-    log::info!(
-        "event=restore_claimed cluster={cluster_id} generation={}",
-        claim.generation
-    );
-    let mut source = Source::read(&**bucket, env.clock.wall_ms()).await?;
-    source.fence(bucket, env, &claim).await?;
     let broken = |error: peers::IdentityError| RestoreError::Refused(error.to_string());
     let (files, dir) = (compose::file_system(), config.node.data_dir.clone());
+    let known = node_file::read(&*files, &dir).map_err(broken)?;
+    let begun = known.as_ref().and_then(|known| known.restoring.as_ref());
+    let begun = begun.map(|begun| begun.cluster_id.as_str());
+    let cluster_id = new_id(config, env, owner, begun)?;
+    let store = empty_store(config, env, known.as_ref())?;
     let engine = compose::engine(config);
     let identity = peers::Claim {
         node: config.node_id(),
@@ -157,13 +168,25 @@ async fn build(
     };
     let file = NodeFile::open(files, dir, env.clone(), identity, None);
     let file = file.await.map_err(broken)?;
+    let restoring = Restoring {
+        from: bucket.describe(),
+        cluster_id: cluster_id.clone(),
+    };
+    file.begin_restore(restoring).await.map_err(broken)?;
+    let claim = Claim::take_over(&**bucket, env, &cluster_id).await?;
+    log::info!(
+        "event=restore_claimed cluster={cluster_id} generation={}",
+        claim.generation
+    );
+    let mut source = Source::read(&**bucket, env.clock.wall_ms()).await?;
+    source.fence(bucket, env, &claim).await?;
     let record: NodeRecord = file.record().await;
     let place = Place {
         cluster_id: &cluster_id,
         member: record.member(),
         nodes,
     };
-    seed(&*store, &source, &place).await?;
+    seed(&*store, &source, cold, &place).await?;
     let founders = vec![Founder {
         node: record.node,
         incarnation: record.incarnation,
@@ -198,8 +221,8 @@ fn summary(source: &Source) -> String {
     };
     let rows: Vec<_> = source.partitions.iter().map(row).collect();
     text += &table(&["PARTITION", "RECOVERED OFFSETS", "SEGMENTS", "BYTES"], &rows);
-    text += "not recovered: records at and after the end of these offsets, which were on local disks alone; what producers \
-             wrote last (a batch that is sent again may be stored twice); members of groups, which join again\n";
+    text += "not recovered: records at and after the end of these offsets, which were on local disks alone; members of \
+             groups, which join again\n";
     for unknown in &source.unknown {
         let _ = writeln!(
             text,

@@ -59,6 +59,16 @@ pub fn store(config: &Config, env: &Env, metrics: &Arc<FileMetrics>) -> Result<A
     }
 }
 
+/// Removes the logs of the selected store from the node's directory, and nothing else there.
+///
+/// # Errors
+/// The directory is in use, or cannot be written.
+pub fn erase_store(config: &Config) -> Result<(), LogError> {
+    match config.storage.backend {
+        StorageBackend::Mmap => chronik_storage_mmap::erase(&config.node.data_dir, &RealFs),
+    }
+}
+
 /// The bucket of the object tier, whose requests are repeated and counted; none where there is no tier.
 ///
 /// # Errors

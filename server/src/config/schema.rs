@@ -318,7 +318,8 @@ section! {
         /// How long an object is kept after the last reference to it is gone from the bucket.
         delete_grace_ms: u64 = 1_800_000, Rule::millis(0, 365 * DAY);
         /// How often the leader of a partition compares its folder in the bucket with what it refers to. What is missing is
-        /// named in the log; an object that nothing refers to, twice in a row, is deleted.
+        /// named in the log; a segment that nothing refers to, twice in a row, is deleted. A page of the manifest that
+        /// nothing refers to is named and stays.
         scrub_interval_ms: u64 = 86_400_000, Rule::millis(100, 365 * DAY);
     }
 }

@@ -46,8 +46,9 @@ pub use node_tier::{NodeTier, NodeTierParts};
 pub use notify::{Ended, Signal, Subscription, View};
 pub use open::{Partition, PartitionSpec};
 pub use produce::Acks;
+pub use producer_state::ProducerTable;
 pub use replicate::{InProgress, ProduceOutcome};
-pub use restored::{restored, stamp};
+pub use restored::{producers_at_end, restored, stamp};
 pub use tier::{TierRoundError, TierSpec, TierStatus};
 
 #[cfg(test)]

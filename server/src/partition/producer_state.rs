@@ -45,7 +45,7 @@ pub(super) struct ProducerTail {
 
 /// The producers of a partition, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ProducerTable {
+pub struct ProducerTable {
     producers: HashMap<i64, Producer>,
 }
 

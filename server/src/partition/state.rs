@@ -129,6 +129,14 @@ impl PartitionState {
         Ok(Effects::default())
     }
 
+    /// Notes the producers of an entry, of whatever place in the log.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub(super) fn note_batches(&mut self, entry: &Entry) -> Result<(), Arc<str>> {
+        self.apply_data(entry, &mut |_| {}).map(|_| ())
+    }
+
     /// Does what the leader decided.
     fn apply_command(&mut self, entry: &Entry) -> Result<Effects, Arc<str>> {
         let mut effects = Effects::default();

@@ -33,5 +33,5 @@ pub use gossip::{GossipBook, Leads};
 pub use join::Joining;
 pub use message::{Answer, Identity, Request};
 pub use node_file::{Claim, IdentityError, NodeFile};
-pub use record::{ClusterRecord, Engine, Founder, NodeRecord};
+pub use record::{ClusterRecord, Engine, Founder, Founding, NodeRecord, Restoring};
 pub use service::{NodeService, ServiceParts};

@@ -3,7 +3,7 @@
 //! Written as a temporary file, synced, renamed, and the directory synced, so that a crash leaves the old file or the
 //! new one. Format: `docs/format/node.md`.
 
-use super::record::{Ballot, ClusterRecord, Engine, NodeRecord};
+use super::record::{Ballot, ClusterRecord, Engine, NodeRecord, Restoring};
 use async_lock::Mutex;
 use chronik_core::env::DiskLane;
 use chronik_core::fs::{FileSystem, FsError, FsErrorKind, OpenMode};
@@ -39,6 +39,13 @@ pub enum IdentityError {
         stored: NodeId,
         /// The configuration's.
         configured: NodeId,
+    },
+    /// A restore into the directory did not come to its end.
+    HalfRestored {
+        /// The directory.
+        dir: PathBuf,
+        /// The bucket.
+        from: String,
     },
     /// The directory, or a peer, belongs to another cluster.
     WrongCluster {
@@ -180,6 +187,19 @@ impl NodeFile {
         self.record.lock().await.clone()
     }
 
+    /// Notes that the directory is being restored, until [`join_cluster`](Self::join_cluster) says that it is complete.
+    ///
+    /// # Errors
+    /// [`IdentityError::Disk`].
+    pub async fn begin_restore(&self, restoring: Restoring) -> Result<(), IdentityError> {
+        let mut record = self.record.lock().await;
+        let mut next = record.clone();
+        next.restoring = Some(restoring);
+        self.write(&next).await?;
+        *record = next;
+        Ok(())
+    }
+
     /// Notes the cluster that the directory belongs to from now on.
     ///
     /// # Errors
@@ -190,7 +210,7 @@ impl NodeFile {
             Some(known) => known.check_id(Some(&cluster.cluster_id), &dir_file(&self.dir)),
             None => {
                 let mut next = record.clone();
-                next.cluster = Some(cluster);
+                (next.cluster, next.restoring) = (Some(cluster), None);
                 self.write(&next).await?;
                 *record = next;
                 Ok(())
@@ -303,6 +323,12 @@ impl fmt::Display for IdentityError {
                  give node.id = {stored} (--node-id {stored}), or another node.data_dir (--data-dir)",
                 path.display()
             ),
+            Self::HalfRestored { dir, from } => write!(
+                f,
+                "a restore into {} was interrupted: run chronik-server restore --from {from} again with the same \
+                 node.data_dir (--data-dir), which begins anew there",
+                dir.display()
+            ),
             Self::WrongCluster {
                 place,
                 found,
@@ -410,6 +436,36 @@ mod tests {
         );
         assert!(sim.block_on(file.join_cluster(cluster("beta"))).unwrap().is_err());
         assert!(open(&sim, &disk, 1, Some("alpha")).is_ok());
+    }
+
+    #[test]
+    fn half_of_a_restored_directory_is_refused_until_it_is_complete() {
+        let (sim, disk) = world();
+        let file = open(&sim, &disk, 1, None).expect("opens");
+        let restoring = Restoring {
+            from: "s3://bucket/folder".to_owned(),
+            cluster_id: "beta".to_owned(),
+        };
+        sim.block_on(file.begin_restore(restoring.clone()))
+            .unwrap()
+            .expect("noted");
+        let disk = disk.crash(&mut DropAll, Unit::Page);
+        let file = open(&sim, &disk, 1, None).expect("opens for the restore");
+        let record = sim.block_on(file.record()).unwrap();
+        assert_eq!(record.restoring, Some(restoring));
+        let refused = record
+            .check_whole(Path::new(DIR))
+            .expect_err("refused")
+            .to_string();
+        for part in ["restore --from s3://bucket/folder", "node.data_dir", DIR] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        sim.block_on(file.join_cluster(cluster("beta")))
+            .unwrap()
+            .expect("complete");
+        let disk = disk.crash(&mut DropAll, Unit::Page);
+        let record = read(&disk, Path::new(DIR)).expect("readable").expect("there");
+        assert_eq!(record.check_whole(Path::new(DIR)), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::node_file::IdentityError;
 use chronik_core::consensus::{Member, Membership};
 use chronik_core::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The version of the file.
 const FORMAT: u32 = 1;
@@ -58,6 +59,15 @@ pub struct Founding {
     pub accepted: Option<(Ballot, ClusterRecord)>,
 }
 
+/// A restore into a directory that has begun and did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restoring {
+    /// The bucket.
+    pub from: String,
+    /// The cluster that is built.
+    pub cluster_id: String,
+}
+
 /// The identity of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
@@ -71,6 +81,9 @@ pub struct NodeRecord {
     pub founding: Founding,
     /// The cluster, once it is known.
     pub cluster: Option<ClusterRecord>,
+    /// What is being built here, until it is complete: nothing of it may be served before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<Restoring>,
 }
 
 impl Engine {
@@ -173,6 +186,21 @@ impl NodeRecord {
             incarnation,
             founding: Founding::default(),
             cluster: None,
+            restoring: None,
+        }
+    }
+
+    /// Checks that the directory is no half of a restored one; `place` says whose it is.
+    ///
+    /// # Errors
+    /// [`IdentityError::HalfRestored`].
+    pub fn check_whole(&self, place: &Path) -> Result<(), IdentityError> {
+        match &self.restoring {
+            None => Ok(()),
+            Some(restoring) => Err(IdentityError::HalfRestored {
+                dir: place.to_owned(),
+                from: restoring.from.clone(),
+            }),
         }
     }
 

@@ -7,7 +7,8 @@
 //! 3. [`seed`] builds the data directory of one node: the metadata with new replicas, every partition's log with its start
 //!    in the tier, and the offsets.
 //!
-//! Step 2 can be repeated; step 3 needs an empty directory. The terms of the new logs are beyond every term of the old
+//! Step 2 can be repeated; step 3 needs an empty store. Whoever calls it marks the directory as unfinished before, so that
+//! an interrupted restore is not taken for a node, and is begun anew. The terms of the new logs are beyond every term of the old
 //! ones, so that clients notice that the log was cut.
 
 pub mod offsets;

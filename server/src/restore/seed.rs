@@ -1,15 +1,20 @@
 //! The data directory of the first node of a restored cluster.
 
-use super::{RestoreError, Source};
+use super::source::REQUESTS;
+use super::{RecoveredPartition, RestoreError, Source};
 use crate::broker::partitions::METADATA_GROUP;
 use crate::cluster::state::{OFFSETS_TOPIC, Partition, State};
 use crate::kafka::record::Batches;
-use crate::partition;
+use crate::partition::{self, ProducerTable};
 use bytes::{Bytes, BytesMut};
 use chronik_consensus::encode_membership;
 use chronik_core::consensus::{Member, Membership};
 use chronik_core::log_store::{Checkpoint, GroupLog, HardState, Purge, SegmentPolicy};
 use chronik_core::{Entry, EntryKind, GroupId, LogId, LogIndex, LogStore, NodeId, Offset, Term, Ticket};
+use chronik_storage_object::offline::LastState;
+use chronik_storage_object::{ColdReader, TierError};
+use futures_util::stream::{self, StreamExt};
+use std::sync::Arc;
 
 /// The segments of logs that are written here; the server sets its own when it opens them.
 const SEGMENT_BYTES: u64 = 8 << 20;
@@ -30,7 +35,12 @@ pub struct Place<'a> {
 ///
 /// # Errors
 /// [`RestoreError`]; the directory is then to be removed.
-pub async fn seed(store: &dyn LogStore, source: &Source, place: &Place<'_>) -> Result<State, RestoreError> {
+pub async fn seed(
+    store: &dyn LogStore,
+    source: &Source,
+    cold: &Arc<ColdReader>,
+    place: &Place<'_>,
+) -> Result<State, RestoreError> {
     if !store.groups().is_empty() {
         let what =
             "the data directory holds logs already: restore into an empty one (node.data_dir, --data-dir)";
@@ -40,20 +50,19 @@ pub async fn seed(store: &dyn LogStore, source: &Source, place: &Place<'_>) -> R
         .state
         .moved_to(place.cluster_id, place.member.node, place.nodes);
     let term = source.term;
-    for recovered in &source.partitions {
+    let read = |recovered| async move { (recovered, state_at_end(recovered, term, cold).await) };
+    let mut reads = stream::iter(&source.partitions).map(read).buffered(REQUESTS);
+    while let Some((recovered, read)) = reads.next().await {
         let Some(placed) = placed(&state, &recovered.topic, recovered.index) else {
             continue;
         };
-        let at = LogId {
-            term,
-            index: recovered.tier.end().last.index,
-        };
-        let checkpoint = (at.index > LogIndex(0)).then(|| Checkpoint {
+        let checkpoint = read?.map(|checkpoint| Checkpoint {
             consensus: alone(founder(placed)),
-            ..partition::restored(at, &recovered.tier)
+            ..checkpoint
         });
         begin(store, placed.group(), term, checkpoint).await?;
     }
+    drop(reads);
     for (index, records) in &source.offsets {
         if let Some(placed) = placed(&state, OFFSETS_TOPIC, *index) {
             write_offsets(store, placed.group(), term, records).await?;
@@ -71,6 +80,39 @@ pub async fn seed(store: &dyn LogStore, source: &Source, place: &Place<'_>) -> R
     // The metadata comes last: without it, nothing of a directory that was half restored is served.
     begin(store, METADATA_GROUP, term, Some(metadata)).await?;
     Ok(state)
+}
+
+/// What a partition's log begins with: nothing where nothing of it is in the tier. Records come first: where the tier does
+/// not say which producers wrote them, they are restored all the same.
+async fn state_at_end(
+    recovered: &RecoveredPartition,
+    term: Term,
+    cold: &Arc<ColdReader>,
+) -> Result<Option<Checkpoint>, RestoreError> {
+    let at = LogId {
+        term,
+        index: recovered.tier.end().last.index,
+    };
+    if at.index == LogIndex(0) {
+        return Ok(None);
+    }
+    let producers = match LastState::read(cold, recovered.key, &recovered.tier).await {
+        Ok(last) => partition::producers_at_end(last).await,
+        Err(error) => Err(error),
+    };
+    let producers = match producers {
+        Ok(producers) => producers,
+        Err(error @ (TierError::Damaged { .. } | TierError::Missing { .. })) => {
+            log::warn!(
+                "event=restore_without_producers partition={}-{} error=\"{error}\"",
+                recovered.topic,
+                recovered.index
+            );
+            ProducerTable::default()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(partition::restored(at, &recovered.tier, producers)))
 }
 
 fn placed<'a>(state: &'a State, topic: &str, index: u32) -> Option<&'a Partition> {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// since it wrote there last.
 const TERMS_BEYOND: u64 = 10_000;
 /// Requests at a time.
-const REQUESTS: usize = 32;
+pub(super) const REQUESTS: usize = 32;
 /// After so many partitions, the log says how far it is.
 const PROGRESS: usize = 1000;
 /// How often a manifest is read again after somebody else wrote it.
@@ -32,6 +32,8 @@ pub struct RecoveredPartition {
     pub topic: Arc<str>,
     /// The partition's number.
     pub index: u32,
+    /// The partition, as objects are named.
+    pub key: PartitionKey,
     /// What is in the tier; nothing where the partition was never published there.
     pub tier: TierState,
 }
@@ -108,17 +110,22 @@ impl Source {
         let count = wanted.len();
         let read = |(topic, index, key)| async move {
             let manifest = read_manifest(bucket, key).await?;
-            Ok::<_, TierError>((topic, index, manifest))
+            Ok::<_, TierError>((topic, index, key, manifest))
         };
         let mut reads = stream::iter(wanted).map(read).buffered(REQUESTS);
         let (mut found, mut term) = (Vec::with_capacity(count), backup.fence.term);
         while let Some(read) = reads.next().await {
-            let (topic, index, manifest) = read?;
+            let (topic, index, key, manifest) = read?;
             if let Some(head) = manifest.as_ref().map(|manifest| &manifest.head) {
                 term = term.max(head.fence.term).max(head.end.last.term);
             }
             let tier = manifest.map(|manifest| manifest.state).unwrap_or_default();
-            found.push(RecoveredPartition { topic, index, tier });
+            found.push(RecoveredPartition {
+                topic,
+                index,
+                key,
+                tier,
+            });
             if found.len().is_multiple_of(PROGRESS) {
                 log::info!("event=restore_read partitions={} of={count}", found.len());
             }

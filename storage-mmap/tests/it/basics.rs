@@ -3,7 +3,7 @@
 use crate::kit::{Machine, POLICY, TempDir, close, entry, open_real, small};
 use chronik_core::log_store::{HardState, LogStore, Purge, Read};
 use chronik_core::{GroupId, LogError, LogId, LogIndex, Offset, ReplicaId, Term};
-use chronik_storage_mmap::StoreOptions;
+use chronik_storage_mmap::{RealFs, StoreOptions, erase};
 use futures_lite::future::block_on;
 
 #[test]
@@ -120,4 +120,29 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
     ));
     close(&machine, &store);
     assert_eq!(log.writer.append(&[]).err(), Some(LogError::Closed));
+}
+
+#[test]
+fn a_store_is_taken_out_of_its_directory_and_nothing_else_is() {
+    let dir = TempDir::new("erase");
+    let options = StoreOptions::new(dir.path());
+    std::fs::write(dir.path().join("node.json"), b"mine").unwrap();
+    let store = open_real(options.clone()).unwrap();
+    let mut log = store.open_group(GroupId(5), POLICY).unwrap();
+    let ticket = log.writer.append(&[entry(LogId::new(1, 1), 0, 1, 300)]).unwrap();
+    ticket.wait().unwrap();
+    assert!(
+        matches!(erase(dir.path(), &RealFs), Err(LogError::Locked(_))),
+        "in use"
+    );
+    drop(log);
+    store.close().unwrap();
+    for _ in 0..2 {
+        erase(dir.path(), &RealFs).unwrap();
+        let left = std::fs::read_dir(dir.path()).unwrap();
+        let mut left: Vec<_> = left.map(|file| file.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["LOCK", "node.json"]);
+    }
+    assert_eq!(open_real(options).unwrap().groups(), []);
 }

@@ -44,7 +44,7 @@ impl ColdReader {
     }
 
     /// The footer, decoded.
-    pub(super) async fn footer(self: &Arc<Self>, object: &Object) -> Result<Arc<Footer>, TierError> {
+    pub(crate) async fn footer(self: &Arc<Self>, object: &Object) -> Result<Arc<Footer>, TierError> {
         if let Some(footer) = self.objects.get(&object.key) {
             return Ok(footer);
         }

@@ -15,14 +15,14 @@ const FOOTERS_MAX: usize = 256;
 
 /// An object, by the segment that it holds.
 #[derive(Clone, Debug)]
-pub(super) struct Object {
+pub(crate) struct Object {
     pub(super) partition: PartitionKey,
     pub(super) segment: Arc<SegmentMeta>,
-    pub(super) key: Arc<str>,
+    pub(crate) key: Arc<str>,
 }
 
 impl Object {
-    pub(super) fn new(partition: PartitionKey, segment: Arc<SegmentMeta>) -> Self {
+    pub(crate) fn new(partition: PartitionKey, segment: Arc<SegmentMeta>) -> Self {
         Self {
             key: segment.key(partition).to_string().into(),
             partition,

@@ -1,10 +1,12 @@
 //! The bucket without a cluster: which partitions there are, what is in one, and whether it is whole.
 
 mod entries;
+mod last_state;
 mod remove;
 mod scrub;
 
 pub use entries::Entries;
+pub use last_state::LastState;
 pub use remove::{Removed, remove_partition};
 pub use scrub::{Finding, ScrubReport, delete_orphans, scrub, verify_object};
 

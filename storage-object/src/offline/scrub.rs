@@ -19,7 +19,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// An object that nothing refers to: what an upload left that did not come to its end.
+    /// An object that nothing refers to: what an upload left that did not come to its end, or a page that a manifest does not
+    /// name any more.
     Orphan {
         /// Its key.
         key: Arc<str>,
@@ -51,7 +52,13 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Orphan { key, size_bytes, .. } => write!(f, "orphan: {key}, {size_bytes} bytes"),
+            Self::Orphan { key, size_bytes, .. } => {
+                write!(f, "orphan: {key}, {size_bytes} bytes")?;
+                match key.parse::<SegmentKey>() {
+                    Ok(_) => Ok(()),
+                    Err(_) => f.write_str(", no segment: it is named, and never deleted"),
+                }
+            }
             Self::Missing { key, offsets } => {
                 write!(f, "missing: {key}, offsets {}..{}", offsets.start, offsets.end)
             }
