@@ -213,8 +213,8 @@ HEAD = """# Defects of the product that the checks notice
 
 Written by `tests/mutants/run.py` at revision `{revision}`. Each row is a defect that was put into the product's own code, the
 raft-rs engine and the segment store; `tests/mutants/mutants.toml` has the lines. The first table was judged by
-`server/tests/simulation.rs`: whole clusters of that code under random faults. The checks of the
-mutant's own clause look first, and all others where they see nothing, and more random runs where those see nothing.
+`server/tests/simulation.rs`, whole clusters of that code under random faults, the second in part by the log store suite. The
+checks of the mutant's own clause look first, all others where they see nothing, and more random runs where those see nothing.
 *Seeds* is how many random runs the quickest check needed; `-` where a scene noticed the defect and no random run did. CI
 checks that every mutant can still be made of the sources.
 """
@@ -251,8 +251,8 @@ def page(results):
         text += f"\n## {title}\n| Mutant | What it does | Clause | Noticed by | Seeds | What it saw |\n"
         text += "|---|---|---|---|---|---|\n" + "".join(row(*one) for one in rows)
         text += f"\n{sum(result['killed'] for _, result in rows)} of {len(rows)} are noticed.\n"
-    why = [f"- `{mutant['name']}`: {mutant['why']}\n" for mutant, _ in results if "why" in mutant]
-    return text + ("\n## Those that are not noticed by their clause\n" + "".join(why) if why else "")
+    why = [f"- `{mutant['name']}`: {mutant['why']}\n" for mutant, result in results if "why" in mutant and not result["killed"]]
+    return text + ("\n## Why some are not noticed\n" + "".join(why) if why else "")
 
 
 def main():
