@@ -302,8 +302,9 @@ section! {
         max_uploads: usize = 2, Rule::whole(1, 64);
         /// The most bytes a second of all uploads.
         upload_bytes_per_second: i64 = -1, Rule::bytes_or_unlimited(MIB, TIB);
-        /// Objects up to this size are written by one request, larger ones in parts of this size.
-        upload_part_bytes: u64 = 64 << 20, Rule::bytes(5 * MIB, 4 * GIB);
+        /// Objects up to this size are written by one request, larger ones in parts of this size: a segment of
+        /// topics.segment_bytes costs one. Each upload may take as much memory, where batches are small.
+        upload_part_bytes: u64 = 160 << 20, Rule::bytes(5 * MIB, 4 * GIB);
         /// The directory of the disk cache, which is the cache's alone. Unset, it is tier-cache in node.data_dir.
         cache_dir: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/var/cache/chronik" };
         /// The size of the disk cache. 0 is no disk cache.

@@ -92,20 +92,39 @@ impl Blocks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The block `number`; it and those after it up to `end` that are neither there nor on their way are the caller's
-    /// to land.
-    pub(super) fn claim(self: &Arc<Self>, object: &Arc<str>, number: u32, end: u32) -> (Block, Claim) {
+    /// The block `number`. Where it is neither there nor on its way, it is the caller's to land, and so are those after it up
+    /// to `end` that are not either: a reader for whom was read ahead asks for nothing, or each block of his would ask for
+    /// one more.
+    pub(super) fn need(self: &Arc<Self>, object: &Arc<str>, number: u32, end: u32) -> (Block, Claim) {
+        let mut claim = self.nothing(object);
         let mut state = self.lock();
-        let mut claim = Claim {
+        let first = state.claim(&mut claim, number);
+        if !claim.is_empty() {
+            for number in number.saturating_add(1)..end {
+                state.claim(&mut claim, number);
+            }
+        }
+        drop(state);
+        (first, claim)
+    }
+
+    /// Those of these blocks that are neither there nor on their way, for the caller to land.
+    pub(super) fn claim(self: &Arc<Self>, object: &Arc<str>, numbers: Range<u32>) -> Claim {
+        let mut claim = self.nothing(object);
+        let mut state = self.lock();
+        for number in numbers {
+            state.claim(&mut claim, number);
+        }
+        drop(state);
+        claim
+    }
+
+    fn nothing(self: &Arc<Self>, object: &Arc<str>) -> Claim {
+        Claim {
             blocks: Arc::clone(self),
             object: Arc::clone(object),
             numbers: Vec::new(),
-        };
-        let first = state.claim(&mut claim, number);
-        for number in number.saturating_add(1)..end {
-            state.claim(&mut claim, number);
         }
-        (first, claim)
     }
 
     fn land(&self, key: &BlockKey, result: Result<Bytes, TierError>) {

@@ -19,14 +19,14 @@ const TRIES: u32 = 3;
 const HEDGE_SHARE: u64 = 20;
 
 impl ColdReader {
-    /// The block with this number; asks for the ones up to `ahead` with it.
+    /// The block with this number; where it has to be asked for, asks for the ones up to `ahead` with it.
     pub(super) async fn block(
         self: &Arc<Self>,
         object: &Object,
         number: u32,
         ahead: u32,
     ) -> Result<Bytes, TierError> {
-        let (block, claim) = self.blocks.claim(&object.key, number, ahead);
+        let (block, claim) = self.blocks.need(&object.key, number, ahead);
         match claim.is_empty() {
             true => self.metrics.cache_hits.one(),
             false => self.load(object, claim),
@@ -38,7 +38,7 @@ impl ColdReader {
     pub(super) fn start(self: &Arc<Self>, object: &Object, numbers: Range<u32>) {
         let end = numbers.end.min(object.blocks());
         if numbers.start < end {
-            let (_, claim) = self.blocks.claim(&object.key, numbers.start, end);
+            let claim = self.blocks.claim(&object.key, numbers.start..end);
             self.load(object, claim);
         }
     }
