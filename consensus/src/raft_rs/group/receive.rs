@@ -141,9 +141,6 @@ impl Group {
         if let Some(known) = self.answered.get_mut(&from) {
             *known = sent_at.max(*known);
         }
-        if message.get_msg_type() == MessageType::MsgAppendResponse {
-            self.snapshots_sent.remove(&from);
-        }
     }
 
     /// Gives a message to the outbox.

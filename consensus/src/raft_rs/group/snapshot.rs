@@ -9,6 +9,7 @@ use crate::raft_rs::{conf, wire};
 use chronik_core::env::DiskLane;
 use chronik_core::log_store::{Checkpoint, Purge};
 use chronik_core::{Entry, LogError, LogIndex, ReplicaId, Ticket};
+use raft::ProgressState;
 use raft::eraftpb::{self, MessageType};
 use std::sync::Arc;
 
@@ -150,8 +151,14 @@ impl Group {
         self.raw.mut_store().offer_snapshot(None);
     }
 
-    /// A checkpoint that was not answered in time is sent again when the replica is heard.
+    /// A checkpoint that was not answered in time is sent again when the replica is heard. An answer to what was sent
+    /// before the checkpoint says nothing of it: raft-rs waits for it until it is told of its end.
     pub(super) fn expire_snapshots(&mut self, context: &Context) {
+        let prs = self.raw.raft.prs();
+        self.snapshots_sent.retain(|replica, _| {
+            let progress = prs.get(replica.0);
+            progress.is_some_and(|progress| progress.state == ProgressState::Snapshot)
+        });
         let patience = context.options.answer_timeout;
         let late: Vec<ReplicaId> = self
             .snapshots_sent
