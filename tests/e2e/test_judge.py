@@ -1,6 +1,7 @@
 """The judge of brokers (`chronik-server conformance broker`): green on ours and on Apache Kafka, red on a liar."""
 
 import json
+import os
 import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
@@ -73,8 +74,10 @@ def lying(tmp_path_factory):
     liar.target_port = broker.port
     broker.start()
     yield liar
+    files = os.listdir(f"/proc/{broker.process.pid}/fd")
     liar.close()
     broker.discard()
+    assert len(files) < 100, "the liar ends its connections with those of the judge"
 
 
 @ours

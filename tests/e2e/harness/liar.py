@@ -22,6 +22,15 @@ def read_frame(sock):
     return length and read_exactly(sock, struct.unpack(">i", length)[0])
 
 
+def end(sock):
+    """Ends a connection that another thread reads: to close its file alone would not tell the peer, nor wake the thread."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    sock.close()
+
+
 def after_topics(body, at):
     """Where the first partition of an answer begins: after the count of topics, a name, the count of partitions."""
     (count,) = struct.unpack_from(">i", body, at)
@@ -105,7 +114,7 @@ class Liar:
                 broker.sendall(struct.pack(">i", len(frame)) + frame)
         except OSError:
             pass
-        broker.close()
+        end(broker)
 
     def answers(self, client, broker, keys):
         try:
@@ -115,7 +124,7 @@ class Liar:
                 client.sendall(struct.pack(">ii", 4 + len(body), correlation) + body)
         except OSError:
             pass
-        client.close()
+        end(client)
 
     def close(self):
         self.listener.close()
