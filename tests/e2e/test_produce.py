@@ -45,6 +45,21 @@ def test_produce_by_topic_id(log, one):
     assert answer["Responses"][0]["PartitionResponses"][0]["ErrorCode"] == errors.UNKNOWN_TOPIC_ID
 
 
+def test_several_partitions_that_are_all_late_are_told_so(log, topic):
+    """One time limit holds for all partitions of a request."""
+    count = 8
+    create_topic(log.owner, topic, partitions=count)
+    data = [{"Index": index, "Records": simple([b"late"])} for index in range(count)]
+    for _ in range(5):
+        answer = log.call("Produce", 9, Acks=-1, TimeoutMs=0, TopicData=[{"Name": topic, "PartitionData": data}])
+        codes = {partition["ErrorCode"] for partition in answer["Responses"][0]["PartitionResponses"]}
+        assert codes <= {0, errors.REQUEST_TIMED_OUT}
+        partitions = [{"PartitionIndex": index, "Offset": -1} for index in range(count)]
+        answer = log.call("DeleteRecords", 2, TimeoutMs=0, Topics=[{"Name": topic, "Partitions": partitions}])
+        codes = {partition["ErrorCode"] for partition in answer["Topics"][0]["Partitions"]}
+        assert codes <= {0, errors.REQUEST_TIMED_OUT}
+
+
 def test_acks_0_gets_no_answer_and_is_stored(log, one):
     log.send("Produce", 9, produce_values(one, simple([b"silent"]), acks=0))
     assert log.append(one, simple([b"loud"])) == 1, "the only answer is that of the second request"

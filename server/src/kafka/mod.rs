@@ -3,6 +3,7 @@
 pub mod api;
 pub mod budget;
 pub mod connection;
+mod deadline;
 pub mod fetch;
 pub mod frame_buffer;
 pub mod handlers;

@@ -6,6 +6,7 @@ use crate::kafka::api::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsTopic, DeleteRecordsTopicResult,
 };
 use crate::kafka::api::{DeleteRecordsRequest, DeleteRecordsResponse};
+use crate::kafka::deadline::Deadline;
 use crate::kafka::wire::ErrorCode;
 use futures_lite::FutureExt;
 use std::time::Duration;
@@ -13,13 +14,13 @@ use std::time::Duration;
 /// Answers a request; what is not decided in time is answered with `REQUEST_TIMED_OUT` and may still happen.
 pub async fn handle(broker: &Broker, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let mut deadline = broker.env().clock.sleep(timeout);
+    let mut deadline = Deadline::after(&*broker.env().clock, timeout);
     let mut topics = Vec::with_capacity(request.topics.len());
     for DeleteRecordsTopic { name, partitions } in request.topics {
         let mut answers = Vec::with_capacity(partitions.len());
         for asked in partitions {
             let late = async {
-                (&mut deadline).await;
+                deadline.passed().await;
                 Err(ErrorCode::REQUEST_TIMED_OUT)
             };
             let deleted = delete(broker, &name, &asked).or(late).await;

@@ -10,6 +10,7 @@ use crate::kafka::api::produce::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
+use crate::kafka::deadline::Deadline;
 use crate::kafka::wire::{ErrorCode, KafkaString};
 use crate::metrics::{AckLevel, KafkaMetrics};
 use crate::partition::{Acks, InProgress, Partition, PartitionError, ProduceOutcome};
@@ -76,7 +77,7 @@ pub fn start(
     let broker = Arc::clone(broker);
     Box::pin(async move {
         let mut responses = Vec::with_capacity(topics.len());
-        let mut deadline = broker.env().clock.sleep(timeout);
+        let mut deadline = Deadline::after(&*broker.env().clock, timeout);
         for (mut response, placed) in topics {
             for placed in placed {
                 response
@@ -256,7 +257,7 @@ impl Placed {
     async fn settle(
         self,
         broker: &Broker,
-        deadline: &mut BoxFuture<'static, ()>,
+        deadline: &mut Deadline,
         stopwatch: &Stopwatch,
     ) -> PartitionProduceResponse {
         let index = self.index;
@@ -265,7 +266,7 @@ impl Placed {
             Ok((partition, placed)) => {
                 let outcome = async { Some(placed.outcome().await) };
                 let late = async {
-                    deadline.await;
+                    deadline.passed().await;
                     None
                 };
                 match outcome.or(late).await {
