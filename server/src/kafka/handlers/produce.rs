@@ -46,6 +46,7 @@ pub fn start(
         topic_data,
         transactional_id,
     } = request;
+    let silent = acks == 0;
     let acks = match acks {
         _ if transactional_id.is_some() => Err(ErrorCode::INVALID_REQUEST),
         0 => Ok(Acks::None),
@@ -91,7 +92,7 @@ pub fn start(
             responses,
             ..ProduceResponse::default()
         };
-        finish(acks, response)
+        finish(silent, response)
     })
 }
 
@@ -113,8 +114,9 @@ fn endpoints(broker: &Broker, responses: &[TopicProduceResponse]) -> Vec<NodeEnd
         .collect()
 }
 
-fn finish(acks: Result<Acks, ErrorCode>, response: ProduceResponse) -> Answer {
-    if acks != Ok(Acks::None) {
+/// With acks = 0, `silent`, no answer may be sent, whatever was wrong.
+fn finish(silent: bool, response: ProduceResponse) -> Answer {
+    if !silent {
         return Answer::Response(response);
     }
     let mut partitions = response
