@@ -9,6 +9,7 @@ use crate::partition::{NodeTier, Partition, PartitionConfig, PartitionSpec, Tier
 use chronik_core::consensus::{GroupStatus, Member, Membership};
 use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Watch};
 use chronik_storage_object::PartitionKey;
+use futures_lite::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// The metadata group's id.
 pub const METADATA_GROUP: GroupId = GroupId(0);
+
+/// How soon the table is looked at again where it could not be brought to what the metadata says.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Where a partition of this node stands.
 #[derive(Clone, Debug)]
@@ -168,21 +172,34 @@ impl PartitionTable {
     pub async fn follow(self: Arc<Self>, images: Watch<Arc<ClusterImage>>) {
         let (mut image, mut version) = images.versioned();
         loop {
-            self.reconcile(&image.state).await;
-            (image, version) = images.changed(version).await;
+            let done = self.reconcile(&image.state).await;
+            let changed = async { Some(images.changed(version).await) };
+            let again = async {
+                match done {
+                    true => std::future::pending().await,
+                    false => self.env.clock.sleep(RETRY).await,
+                }
+                None
+            };
+            if let Some(news) = changed.or(again).await {
+                (image, version) = news;
+            }
         }
     }
 
-    async fn reconcile(self: &Arc<Self>, state: &State) {
+    /// Whether the partitions here are now those of the metadata. One that is being opened can neither be removed nor
+    /// be given other settings, and one that somebody still reads or writes cannot be removed.
+    async fn reconcile(self: &Arc<Self>, state: &State) -> bool {
         if self.closing.load(Ordering::Relaxed) {
-            return;
+            return true;
         }
+        let mut done = true;
         let wanted = self.wanted(state);
         let present: BTreeSet<GroupId> = self.store.groups().into_iter().collect();
         let known: BTreeSet<GroupId> = self.read().keys().copied().chain(present).collect();
         for group in known {
             if group != METADATA_GROUP && !wanted.contains_key(&group) {
-                self.remove(group).await;
+                done &= self.remove(group).await;
             }
         }
         for (group, wanted) in wanted {
@@ -196,7 +213,8 @@ impl PartitionTable {
                         );
                     }
                 }
-                Some(_) => {}
+                Some(Slot::Opening) => done = false,
+                Some(Slot::Failed(_)) => {}
                 None => {
                     let table = Arc::clone(self);
                     table.set(group, Slot::Opening);
@@ -205,6 +223,7 @@ impl PartitionTable {
                 }
             }
         }
+        done
     }
 
     fn wanted(&self, state: &State) -> BTreeMap<GroupId, Wanted> {
@@ -263,8 +282,15 @@ impl PartitionTable {
         opened.map_err(|error| error.to_string())
     }
 
-    async fn remove(&self, group: GroupId) {
-        let slot = self.write().remove(&group);
+    /// Whether nothing is left of the partition.
+    async fn remove(&self, group: GroupId) -> bool {
+        let slot = {
+            let mut slots = self.write();
+            if matches!(slots.get(&group), Some(Slot::Opening)) {
+                return false;
+            }
+            slots.remove(&group)
+        };
         if let Some(Slot::Open(partition)) = slot {
             self.past_leader_changes
                 .fetch_add(partition.leader_changes(), Ordering::Relaxed);
@@ -274,10 +300,11 @@ impl PartitionTable {
             Ok(ticket) => ticket.await,
             Err(error) => Err(error),
         };
-        match removed {
+        match &removed {
             Ok(()) => log::info!("event=partition_removed group={group}"),
-            Err(error) => log::error!("event=partition_not_removed group={group} error=\"{error}\""),
+            Err(error) => log::warn!("event=partition_not_removed group={group} error=\"{error}\""),
         }
+        removed.is_ok()
     }
 
     /// Closes every partition; each gives up its log.
@@ -405,3 +432,6 @@ impl PartitionTable {
         self.changed.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;
