@@ -1,0 +1,128 @@
+//! How clients reach nodes: requests run in the node's process, and die with it.
+
+use crate::oracle::At;
+use crate::plan::NODES;
+use chronik_conformance::world::SimNode;
+use chronik_core::{BoxFuture, Env, ReplicaId};
+use chronik_server::partition::Partition;
+use futures_lite::FutureExt;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The first replica id: that of node n is so many more.
+const REPLICAS: u64 = 70;
+
+/// A node that answers requests.
+struct Door {
+    at: At,
+    process: SimNode,
+    partition: Arc<Partition>,
+}
+
+/// What clients share. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Access {
+    doors: Arc<Mutex<BTreeMap<u64, Door>>>,
+    stopped: Arc<AtomicBool>,
+    pub(crate) env: Env,
+}
+
+/// No answer came: the request may be served now, later, or never.
+pub(crate) struct Lost;
+
+/// What a request works with.
+pub(crate) struct Served {
+    pub(crate) at: At,
+    pub(crate) partition: Arc<Partition>,
+}
+
+pub(crate) const fn replica(node: u64) -> ReplicaId {
+    ReplicaId(REPLICAS + node)
+}
+
+impl Access {
+    /// `env` is that of the world, in which clients run.
+    pub(crate) fn new(env: Env) -> Self {
+        Self {
+            doors: Arc::default(),
+            stopped: Arc::default(),
+            env,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Door>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish(&self, at: At, process: SimNode, partition: Arc<Partition>) {
+        let door = Door {
+            at,
+            process,
+            partition,
+        };
+        self.lock().insert(at.node, door);
+    }
+
+    pub(crate) fn forget(&self, node: u64) {
+        let gone = self.lock().remove(&node);
+        drop(gone);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// The open partitions, by node.
+    pub(crate) fn partitions(&self) -> BTreeMap<u64, Arc<Partition>> {
+        let doors = self.lock();
+        let open = doors
+            .iter()
+            .map(|(node, door)| (*node, Arc::clone(&door.partition)));
+        open.collect()
+    }
+
+    /// The node of a replica that a broker named, or the one after `node`.
+    pub(crate) fn next(node: u64, hint: Option<ReplicaId>) -> u64 {
+        match hint {
+            Some(replica) => replica.0 - REPLICAS,
+            None => node % NODES + 1,
+        }
+    }
+
+    /// Sends a request to a node and waits for its answer, for so long.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        node: u64,
+        patience: Duration,
+        request: impl FnOnce(Served) -> BoxFuture<'static, T>,
+    ) -> Result<T, Lost> {
+        let (sender, receiver) = async_channel::bounded(1);
+        {
+            let doors = self.lock();
+            let door = doors.get(&node).ok_or(Lost)?;
+            let answer = request(Served {
+                at: door.at,
+                partition: Arc::clone(&door.partition),
+            });
+            let task = async move {
+                let answer = answer.await;
+                // A caller that gave up reads no answer.
+                let _ = sender.try_send(answer);
+            };
+            door.process.env().spawn.spawn("request", Box::pin(task));
+        }
+        let clock = Arc::clone(&self.env.clock);
+        let late = async {
+            clock.sleep(patience).await;
+            Err(Lost)
+        };
+        let answer = async { receiver.recv().await.map_err(|_| Lost) };
+        answer.or(late).await
+    }
+}

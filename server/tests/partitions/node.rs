@@ -1,0 +1,362 @@
+//! One node: a disk that outlives processes, and the process that runs now, made of what a server is made of.
+
+use crate::access::{Access, replica};
+use crate::bucket::{PARTITION, SimBucket};
+use crate::oracle::{At, Oracle};
+use crate::plan::{NODES, Plan};
+use chronik_conformance::world::disk::{Chooser, Unit};
+use chronik_conformance::world::net::{End, SimNet};
+use chronik_conformance::world::{Seed, SimDisk, SimEnv, SimNode};
+use chronik_consensus::RaftRsEngine;
+use chronik_consensus::raft_rs::RaftOptions;
+use chronik_core::consensus::{Member, Membership};
+use chronik_core::log_store::StoreHealth;
+use chronik_core::transport::{BindOptions, Hello, Peer, Transport, TransportFactory};
+use chronik_core::{BoxFuture, Consensus, Env, FileSystem, GroupId, LogStore, NodeId};
+use chronik_server::partition::{Ended, NodeTier, NodeTierParts, Partition, PartitionSpec, TierSpec};
+use chronik_storage_mmap::{MmapStore, StoreOptions};
+use chronik_storage_object::bucket::{RetryPolicy, Retrying};
+use chronik_storage_object::cold::{ColdOptions, DiskCache};
+use chronik_storage_object::upload::UploadOptions;
+use chronik_storage_object::{Bucket, ColdReader, Collector, TierMetrics, Uploader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const GROUP: GroupId = GroupId(7);
+const DIR: &str = "/data/log";
+/// How long a removed object stays in the bucket.
+const GRACE_MS: i64 = 1500;
+/// How often leaders look for objects that nothing refers to.
+const SCRUB_INTERVAL: Duration = Duration::from_secs(6);
+/// Requests to the bucket give up early, so that a run meets that.
+const PATIENCE: RetryPolicy = RetryPolicy {
+    attempts_max: 4,
+    backoff: Duration::from_millis(20),
+    backoff_max: Duration::from_millis(200),
+    timeout: Duration::from_millis(600),
+    bytes_per_s_min: 1 << 20,
+};
+
+/// What every node of a run shares.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) sim: SimEnv,
+    pub(crate) net: SimNet,
+    pub(crate) access: Access,
+    pub(crate) bucket: SimBucket,
+    pub(crate) oracle: Oracle,
+}
+
+/// Why a partition did not open.
+type OpenFailure = Arc<Mutex<Option<String>>>;
+
+struct Process {
+    sim: SimNode,
+    store: Arc<dyn LogStore>,
+    /// The group is open for as long as both are there.
+    _engine: Arc<dyn Consensus>,
+    _transport: Arc<dyn Transport>,
+    failure: OpenFailure,
+}
+
+pub(crate) struct Node {
+    pub(crate) id: u64,
+    pub(crate) disk: SimDisk,
+    process: Option<Process>,
+    starts: u64,
+    /// A sync of this disk was made to fail.
+    pub(crate) disk_fails: Arc<AtomicBool>,
+}
+
+fn member(node: u64) -> Member {
+    Member {
+        replica: replica(node),
+        node: NodeId(node),
+    }
+}
+
+fn address(node: u64) -> SocketAddr {
+    let host = u8::try_from(node).unwrap_or(u8::MAX);
+    SocketAddr::from(([10, 0, 0, host], 9000))
+}
+
+/// Limits so low that the few entries of a run cross most of them.
+fn store_options() -> StoreOptions {
+    const KIB: u64 = 1 << 10;
+    let mut options = StoreOptions::new(Path::new(DIR));
+    options.journal_file_bytes = 1024 * KIB;
+    options.journal_files_max = 4;
+    options.payload_bytes_max = 256 * KIB;
+    options.flush_bytes_max = 24 * KIB;
+    options.tail_bytes_max = 8 * KIB;
+    options.copy_bytes = 12 * KIB;
+    options.sync_bytes = 8 * KIB;
+    options.open_files_max = 2;
+    options.maps_max = 2;
+    options.pool_bytes_max = 64 * KIB;
+    options.shrink_step_bytes = 16 * KIB;
+    options.free_bytes_min = 64 * KIB;
+    options
+}
+
+impl World {
+    /// The tier of a process.
+    fn tier(&self, node: u64, env: &Env) -> Arc<NodeTier> {
+        let metrics = Arc::new(TierMetrics::default());
+        let (b, m) = (self.bucket.of(node), || Arc::clone(&metrics));
+        let bucket: Arc<dyn Bucket> = Arc::new(Retrying::new(Arc::new(b), env.clone(), PATIENCE, m()));
+        let b = || Arc::clone(&bucket);
+        let upload = UploadOptions {
+            single_put_bytes_max: self.plan.part_bytes,
+            part_bytes: self.plan.part_bytes,
+            read_bytes: 4096,
+            leftover_ms: GRACE_MS,
+            ..UploadOptions::default()
+        };
+        let cold = ColdOptions {
+            memory_bytes: 16 << 10,
+            hedge_after: Duration::from_millis(30),
+            ..ColdOptions::default()
+        };
+        NodeTier::new(NodeTierParts {
+            uploader: Uploader::new(b(), env.clone(), upload, m()),
+            cold: ColdReader::new(b(), env.clone(), cold, Arc::new(DiskCache::none()), m()),
+            collector: Collector::new(b(), env.clone(), GRACE_MS, m()),
+            env: env.clone(),
+            cluster_id: "simulated".into(),
+            metrics: m(),
+            scrub_interval: SCRUB_INTERVAL,
+            bucket: b(),
+        })
+    }
+
+    fn spec(&self, node: u64, env: &Env) -> PartitionSpec {
+        let tier = self.plan.is_tiered().then(|| TierSpec {
+            node: self.tier(node, env),
+            key: PARTITION,
+        });
+        PartitionSpec {
+            name: format!("topic-0@{node}").into(),
+            group: GROUP,
+            replica: member(node),
+            founding: Membership {
+                voters: (1..=NODES).map(member).collect(),
+                ..Membership::default()
+            },
+            config: self.plan.config.clone(),
+            tier,
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(id: u64, seed: Seed) -> Self {
+        let disk = SimDisk::new(seed.child("disk").nth(id));
+        let made = disk
+            .create_dir_all(Path::new("/data"))
+            .and_then(|()| disk.sync_dir(Path::new("/")));
+        assert!(made.is_ok(), "an empty disk takes a directory");
+        Self {
+            id,
+            disk,
+            process: None,
+            starts: 0,
+            disk_fails: Arc::default(),
+        }
+    }
+
+    /// Starts a process, which opens its partition by itself.
+    pub(crate) fn start(&mut self, world: &World) -> Result<(), String> {
+        self.starts += 1;
+        self.disk_fails = Arc::default();
+        let at = At {
+            node: self.id,
+            start: self.starts,
+        };
+        let seed = world.plan.seed.child("process").nth(self.id * 1000 + self.starts);
+        let sim = world.sim.node(seed);
+        let options = BindOptions {
+            listen: address(self.id),
+            hello: Hello {
+                cluster_id: "simulated".into(),
+                node: NodeId(self.id),
+                version: 1,
+            },
+            max_message_bytes: 32 << 20,
+            max_queued_bytes: 8 << 20,
+            keepalive: Duration::from_millis(800),
+        };
+        let bound = world.sim.block_on(world.net.factory(&sim).bind(options));
+        let bound = bound.map_err(|stuck| stuck.to_string())?;
+        let bound = bound?;
+        let peer = |node| Peer {
+            node: NodeId(node),
+            address: address(node).to_string(),
+        };
+        let peers = (1..=NODES).filter(|node| *node != self.id).map(peer);
+        bound.transport.set_peers(peers.collect());
+        let fs = Arc::new(self.disk.clone());
+        let store = MmapStore::open(store_options(), fs, sim.env());
+        let store: Arc<dyn LogStore> = Arc::new(store.map_err(|error| error.to_string())?);
+        // So few entries are kept for those that lag that checkpoints are needed.
+        let raft = RaftOptions {
+            keep_entries: 8,
+            ..RaftOptions::new(NodeId(self.id))
+        };
+        let engine = RaftRsEngine::new(raft, sim.env(), Arc::clone(&bound.transport), bound.inbound);
+        let engine: Arc<dyn Consensus> = Arc::new(engine.map_err(|error| error.to_string())?);
+        let process = Process {
+            sim: sim.clone(),
+            store: Arc::clone(&store),
+            _engine: Arc::clone(&engine),
+            _transport: bound.transport,
+            failure: Arc::default(),
+        };
+        let host = Host {
+            at,
+            sim: sim.clone(),
+            oracle: world.oracle.clone(),
+            access: world.access.clone(),
+            bucket: world.bucket.clone(),
+            store: Arc::clone(&store),
+            disk_fails: Arc::clone(&self.disk_fails),
+        };
+        let (spec, failure) = (world.spec(self.id, &sim.env()), Arc::clone(&process.failure));
+        let task = async move {
+            if let Err(error) = host.run(spec, engine).await {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        };
+        sim.env().spawn.spawn("host", Box::pin(task));
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends the process; `chooser` says what becomes of what was not synced.
+    pub(crate) fn crash(&mut self, world: &World, how: End, chooser: &mut dyn Chooser) {
+        let Some(process) = self.process.take() else {
+            return;
+        };
+        world.access.forget(self.id);
+        self.disk = self.disk.crash(chooser, Unit::Sector);
+        process.sim.kill();
+        world.net.end(NodeId(self.id), how);
+        let sim = process.sim.clone();
+        drop(process);
+        // What the subject left behind as it was dropped has no process to run in.
+        sim.kill();
+        world.oracle.marks.hit("crashes");
+    }
+
+    pub(crate) const fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub(crate) fn sim(&self) -> Option<&SimNode> {
+        self.process.as_ref().map(|process| &process.sim)
+    }
+
+    /// Why the partition of the process did not open.
+    pub(crate) fn open_failure(&self) -> Option<String> {
+        let process = self.process.as_ref()?;
+        let failure = process.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
+    }
+
+    /// Whether the store of the process failed, so that the process must end.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| is_poisoned(&*process.store))
+    }
+}
+
+fn is_poisoned(store: &dyn LogStore) -> bool {
+    store
+        .health()
+        .with(|health| matches!(health, StoreHealth::Poisoned(_)))
+}
+
+/// What runs in a process.
+struct Host {
+    at: At,
+    sim: SimNode,
+    oracle: Oracle,
+    access: Access,
+    bucket: SimBucket,
+    store: Arc<dyn LogStore>,
+    disk_fails: Arc<AtomicBool>,
+}
+
+impl Host {
+    async fn run(self, spec: PartitionSpec, engine: Arc<dyn Consensus>) -> Result<(), String> {
+        let env = self.sim.env();
+        let opened = Partition::open(spec, &*self.store, &*engine, env.clone()).await;
+        let partition = opened.map_err(|error| error.to_string())?;
+        self.access
+            .publish(self.at, self.sim.clone(), Arc::clone(&partition));
+        let rounds = tier_rounds(
+            (Arc::clone(&partition), env.clone()),
+            self.oracle.clone(),
+            self.bucket.clone(),
+        );
+        env.spawn
+            .spawn("upkeep", upkeep(Arc::clone(&partition), env.clone()));
+        env.spawn.spawn("tier", rounds);
+        let view = partition.wait_for(|view| view.ended.is_some()).await;
+        let excused = is_poisoned(&*self.store) || self.disk_fails.load(Ordering::SeqCst);
+        if view.ended == Some(Ended::Failed) && !excused {
+            let what = format!(
+                "the partition on node {} ended, and its disk is well",
+                self.at.node
+            );
+            self.oracle.violate("a-replica-goes-on", what);
+        }
+        Ok(())
+    }
+}
+
+/// What the broker does every so often with each of its partitions.
+fn upkeep(partition: Arc<Partition>, env: Env) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        loop {
+            let pause = Duration::from_millis(100 + env.rng.next_u64() % 300);
+            env.clock.sleep(pause).await;
+            // What failed is tried again by the next round; a log that cannot be read shows in fetches.
+            let _ = partition.upkeep().await;
+        }
+    })
+}
+
+fn tier_rounds(
+    (partition, env): (Arc<Partition>, Env),
+    oracle: Oracle,
+    bucket: SimBucket,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        loop {
+            let pause = Duration::from_millis(50 + env.rng.next_u64() % 200);
+            env.clock.sleep(pause).await;
+            if partition.tier_round().await.is_err() {
+                oracle.marks.hit("tier rounds that failed");
+            }
+            if partition.tier_status().is_none() {
+                return;
+            }
+            let dropped = partition.log_state().offset_start;
+            if dropped > partition.view().log_start {
+                oracle.marks.hit("rounds with local data dropped");
+                let published = bucket.manifest().ok().flatten();
+                let published = published.map(|manifest| manifest.head.end.offset);
+                if published.is_none_or(|end| end < dropped) {
+                    let what =
+                        format!("local data below {dropped} is dropped, the manifest ends at {published:?}");
+                    oracle.violate("what-is-dropped-is-published", what);
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,223 @@
+//! What a run is and what happens in it, decided before it begins.
+
+use chronik_conformance::world::net::LinkDelay;
+use chronik_conformance::world::{Prng, Seed};
+use chronik_server::partition::PartitionConfig;
+use std::time::Duration;
+
+pub(crate) const NODES: u64 = 3;
+
+/// Something that happens to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// kill -9: what was written stays.
+    Kill(u64),
+    KillLeader,
+    /// A power cut: what was not synced is gone.
+    PowerCut(u64),
+    /// A power cut: any part of what was not synced stays.
+    PowerTorn(u64),
+    PowerCutAll,
+    StartAll,
+    Pause(u64),
+    Resume(u64),
+    IsolateLeader,
+    Isolate(u64),
+    CutOneWay(u64, u64),
+    Heal,
+    Weather(LinkDelay, u64),
+    SlowDisk(u64, Duration),
+    SyncFails(u64),
+    Transfer(u64),
+    /// The node that makes the n-th request to the bucket from now on is killed, before the request or after it.
+    KillAtBucket {
+        requests: u64,
+        after: bool,
+    },
+    /// How the bucket fails from now on.
+    Bucket(BucketFaults),
+    /// A client deletes the records below this part, in percent, of what it has seen.
+    DeleteRecords(u64),
+}
+
+/// Percent of requests with each fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BucketFaults {
+    pub(crate) refused: u64,
+    /// The answer is lost; the request did not happen.
+    pub(crate) lost_before: u64,
+    /// The answer is lost; the request happened.
+    pub(crate) lost_after: u64,
+    /// The request happens long after the caller gave up.
+    pub(crate) late: u64,
+    pub(crate) stale_lists: u64,
+    pub(crate) wrong_bytes: u64,
+}
+
+impl BucketFaults {
+    const DOWN: Self = Self {
+        refused: 100,
+        lost_before: 0,
+        lost_after: 0,
+        late: 0,
+        stale_lists: 0,
+        wrong_bytes: 0,
+    };
+
+    fn random(prng: &mut Prng) -> Self {
+        let mut some = |most: u64| if prng.chance(50) { prng.below(most) } else { 0 };
+        Self {
+            refused: some(30),
+            lost_before: some(20),
+            lost_after: some(40),
+            late: some(20),
+            stale_lists: some(60),
+            wrong_bytes: some(20),
+        }
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: Seed,
+    pub(crate) length: Duration,
+    pub(crate) config: PartitionConfig,
+    pub(crate) plain_producers: u64,
+    pub(crate) idempotent_producers: u64,
+    pub(crate) client_pause: Duration,
+    pub(crate) value_bytes: usize,
+    /// Objects larger than this are written in parts of it.
+    pub(crate) part_bytes: u64,
+    pub(crate) faults: Vec<(Duration, Fault)>,
+}
+
+/// Kinds of faults that a run can have or not.
+const KINDS: u64 = 10;
+
+impl Plan {
+    /// The plan of a seed.
+    pub(crate) fn random(seed: Seed) -> Self {
+        let mut prng = seed.child("plan").prng();
+        let length = Duration::from_millis(prng.between(4_000, 9_000));
+        let mix = if prng.chance(15) {
+            u64::MAX
+        } else {
+            prng.next_u64()
+        };
+        let kinds: Vec<u64> = (0..KINDS).filter(|kind| mix >> (8 + kind) & 1 == 1).collect();
+        let longest_gap = prng.between(150, 1200);
+        let mut faults = Vec::new();
+        let mut at = Duration::from_millis(prng.between(600, 1800));
+        while at < length {
+            if let Some(kind) = kinds.get(prng.index(kinds.len())) {
+                add(&mut faults, at, *kind, &mut prng);
+            }
+            at += Duration::from_millis(prng.between(20, longest_gap));
+        }
+        faults.sort_by_key(|(at, _)| *at);
+        Self {
+            seed,
+            length,
+            config: config(&mut prng),
+            plain_producers: prng.between(1, 2),
+            idempotent_producers: prng.between(1, 3),
+            client_pause: Duration::from_millis([15, 40, 120][prng.index(3)]),
+            value_bytes: [40, 300, 1200][prng.index(3)],
+            part_bytes: [1 << 20, 2048][prng.index(2)],
+            faults,
+        }
+    }
+
+    pub(crate) const fn is_tiered(&self) -> bool {
+        self.config.remote_storage
+    }
+
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let line = |(at, fault): &(Duration, Fault)| format!("{:>6} ms {fault:?}", at.as_millis());
+        self.faults.iter().map(line).collect()
+    }
+}
+
+fn config(prng: &mut Prng) -> PartitionConfig {
+    let segment_bytes = [2048, 6144, 16_384][prng.index(3)];
+    let remote_storage = prng.chance(75);
+    PartitionConfig {
+        segment_bytes,
+        segment_ms: [1500, 7 * 24 * 3_600_000][prng.index(2)],
+        min_insync_replicas: [1, 2][prng.index(2)],
+        retention_ms: None,
+        retention_bytes: prng.chance(25).then_some(segment_bytes * 8),
+        remote_storage,
+        local_retention_ms: None,
+        local_retention_bytes: Some(segment_bytes * prng.below(4)),
+        ..PartitionConfig::DEFAULTS
+    }
+}
+
+/// Adds a fault of a kind, and what ends it.
+fn add(faults: &mut Vec<(Duration, Fault)>, at: Duration, kind: u64, prng: &mut Prng) {
+    let node = prng.between(1, NODES);
+    let other = prng.between(1, NODES);
+    let later = at + Duration::from_millis(prng.between(50, 2500));
+    match kind {
+        0 => {
+            let fault = [Fault::Kill(node), Fault::KillLeader][prng.index(2)];
+            faults.extend([(at, fault), (later, Fault::StartAll)]);
+        }
+        1 => faults.extend([(at, Fault::PowerCut(node)), (later, Fault::StartAll)]),
+        2 => faults.extend([(at, Fault::PowerTorn(node)), (later, Fault::StartAll)]),
+        3 => faults.extend([(at, Fault::Pause(node)), (later, Fault::Resume(node))]),
+        4 => {
+            let fault = [
+                Fault::Isolate(node),
+                Fault::IsolateLeader,
+                Fault::CutOneWay(node, other),
+            ][prng.index(3)];
+            faults.extend([(at, fault), (later, Fault::Heal)]);
+        }
+        5 => match prng.below(3) {
+            0 => faults.push((at, weather(prng))),
+            1 => {
+                let time = Duration::from_millis(prng.between(1, 200));
+                faults.extend([
+                    (at, Fault::SlowDisk(node, time)),
+                    (later, Fault::SlowDisk(node, Duration::ZERO)),
+                ]);
+            }
+            _ => faults.push((at, Fault::Transfer(node))),
+        },
+        6 => match prng.below(4) {
+            0 => faults.extend([(at, Fault::SyncFails(node)), (later, Fault::StartAll)]),
+            1 => faults.extend([(at, Fault::PowerCutAll), (later, Fault::StartAll)]),
+            _ => faults.push((at, Fault::Transfer(node))),
+        },
+        7 => {
+            let (requests, after) = (prng.below(12), prng.chance(60));
+            faults.extend([
+                (at, Fault::KillAtBucket { requests, after }),
+                (later, Fault::StartAll),
+            ]);
+        }
+        8 => {
+            let how = match prng.below(6) {
+                0 => BucketFaults::DOWN,
+                _ => BucketFaults::random(prng),
+            };
+            faults.extend([
+                (at, Fault::Bucket(how)),
+                (later, Fault::Bucket(BucketFaults::default())),
+            ]);
+        }
+        _ => faults.push((at, Fault::DeleteRecords(prng.below(101)))),
+    }
+}
+
+fn weather(prng: &mut Prng) -> Fault {
+    let (from, to) = [(50, 500), (100, 2_000), (1_000, 30_000), (10_000, 60_000)][prng.index(4)];
+    let delay = LinkDelay {
+        from: Duration::from_micros(from),
+        to: Duration::from_micros(to),
+    };
+    Fault::Weather(delay, [0, 0, 2_000, 20_000][prng.index(4)])
+}

@@ -1,0 +1,279 @@
+//! Producers: they batch, pipeline and repeat as a client of Kafka does.
+
+use crate::access::Access;
+use crate::oracle::{Acked, Oracle};
+use crate::plan::{NODES, Plan};
+use bytes::{Bytes, BytesMut};
+use chronik_conformance::world::{Prng, Seed};
+use chronik_server::kafka::record::{BatchBuilder, Codec};
+use chronik_server::partition::{Acks, PartitionError, ProduceOutcome};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Batches that a client of Kafka has on their way at most.
+const WINDOW: u64 = 5;
+
+/// A batch that was not acknowledged yet.
+struct Batch {
+    number: u64,
+    bytes: Bytes,
+    attempts: u32,
+}
+
+/// What the leader answers to a request of several batches.
+struct Answer {
+    /// Where its log ended when the request came, and its epoch.
+    log_end: i64,
+    epoch: i32,
+    /// Whether a later leader had acknowledged something by then.
+    is_stale: bool,
+    outcomes: Vec<Result<ProduceOutcome, PartitionError>>,
+}
+
+pub(crate) struct Producer {
+    access: Access,
+    oracle: Oracle,
+    prng: Prng,
+    /// Negative for a producer that is not idempotent.
+    id: i64,
+    number: u64,
+    epoch: i16,
+    next_sequence: i32,
+    next_batch: u64,
+    unacked: VecDeque<Batch>,
+    pause: Duration,
+    value_bytes: usize,
+    leader: u64,
+    /// Producers that have nothing left to send.
+    done: Arc<AtomicU64>,
+}
+
+/// Starts the producers of a plan; returns how many there are, and the count of those that are done.
+pub(crate) fn start(plan: &Plan, access: &Access, oracle: &Oracle) -> (u64, Arc<AtomicU64>) {
+    let done = Arc::new(AtomicU64::new(0));
+    let all = plan.plain_producers + plan.idempotent_producers;
+    for number in 0..all {
+        let producer = Producer::new(plan, number, (access, oracle), Arc::clone(&done));
+        access.env.spawn.spawn("producer", Box::pin(producer.run()));
+    }
+    (all, done)
+}
+
+/// The producer id of the n-th idempotent producer.
+pub(crate) const fn producer_id(plan: &Plan, number: u64) -> Option<i64> {
+    if number < plan.idempotent_producers {
+        Some(1000 + number as i64)
+    } else {
+        None
+    }
+}
+
+/// One batch as it is sent again.
+pub(crate) async fn send_again(
+    access: &Access,
+    node: u64,
+    batch: &Bytes,
+) -> Option<Result<i64, PartitionError>> {
+    let batch = BytesMut::from(&batch[..]);
+    let sent = access.call(node, Duration::from_secs(2), |served| {
+        Box::pin(async move {
+            let progress = served.partition.produce(batch, Acks::All, true)?;
+            progress.outcome().await.map(|outcome| outcome.base_offset)
+        })
+    });
+    sent.await.ok()
+}
+
+impl Producer {
+    fn new(plan: &Plan, number: u64, (access, oracle): (&Access, &Oracle), done: Arc<AtomicU64>) -> Self {
+        let seed: Seed = plan.seed.child("producer").nth(number);
+        Self {
+            access: access.clone(),
+            oracle: oracle.clone(),
+            prng: seed.prng(),
+            id: producer_id(plan, number).unwrap_or(-1),
+            number,
+            epoch: 0,
+            next_sequence: 0,
+            next_batch: 0,
+            unacked: VecDeque::new(),
+            pause: plan.client_pause,
+            value_bytes: plan.value_bytes,
+            leader: 1 + number % NODES,
+            done,
+        }
+    }
+
+    const fn is_idempotent(&self) -> bool {
+        self.id >= 0
+    }
+
+    async fn run(mut self) {
+        let clock = Arc::clone(&self.access.env.clock);
+        loop {
+            if self.access.is_stopped() {
+                if self.unacked.is_empty() {
+                    break;
+                }
+            } else {
+                self.fill();
+            }
+            let all = self.send().await;
+            let pause = if all {
+                self.pause
+            } else {
+                Duration::from_millis(80)
+            };
+            let most = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+            clock.sleep(Duration::from_micros(self.prng.below(most))).await;
+        }
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Makes batches, as many as may be on their way.
+    fn fill(&mut self) {
+        if !self.is_idempotent() {
+            if self.unacked.is_empty() {
+                self.make();
+            }
+            return;
+        }
+        if self.prng.chance(1) {
+            // A client that gave up takes a new epoch, in which its numbers start again.
+            self.unacked.clear();
+            (self.epoch, self.next_sequence) = (self.epoch + 1, 0);
+            self.oracle.marks.hit("producer epochs");
+        }
+        let window = self.prng.between(1, WINDOW);
+        while self.unacked.front().map_or(self.next_batch, |batch| batch.number) + window > self.next_batch {
+            self.make();
+        }
+    }
+
+    fn make(&mut self) {
+        let mut builder = BatchBuilder::new(Codec::None);
+        if self.is_idempotent() {
+            builder = builder.producer(self.id, self.epoch, self.next_sequence);
+        }
+        let count = self.prng.between(1, 4);
+        for record in 0..count {
+            let mut value = vec![0; self.prng.between(1, self.value_bytes as u64) as usize];
+            self.prng.fill(&mut value);
+            let key = format!("{}/{}/{record}", self.number, self.next_batch);
+            let time = self.access.env.clock.wall_ms();
+            builder.push(time, Some(key.as_bytes()), Some(&value));
+        }
+        let bytes = builder.build().expect("a small batch fits").freeze();
+        self.unacked.push_back(Batch {
+            number: self.next_batch,
+            bytes,
+            attempts: 0,
+        });
+        self.next_batch += 1;
+        self.next_sequence += count as i32;
+    }
+
+    /// Sends everything that is not acknowledged, in order; whether all of it is now.
+    async fn send(&mut self) -> bool {
+        let acks = match (self.is_idempotent(), self.prng.below(10)) {
+            (false, 0) => Acks::None,
+            (false, 1..4) => Acks::Leader,
+            _ => Acks::All,
+        };
+        let batches: Vec<BytesMut> = self
+            .unacked
+            .iter()
+            .map(|batch| BytesMut::from(&batch.bytes[..]))
+            .collect();
+        for batch in &mut self.unacked {
+            batch.attempts += 1;
+        }
+        let patience = Duration::from_millis(self.prng.between(100, 2500));
+        let oracle = self.oracle.clone();
+        let sent = self.access.call(self.leader, patience, |served| {
+            Box::pin(async move {
+                let (log_end, epoch) = (served.partition.log_end(), served.partition.view().leader_epoch);
+                let is_stale = oracle.is_stale(epoch);
+                let produce = |batch| served.partition.produce(batch, acks, true);
+                let sent: Vec<_> = batches.into_iter().map(produce).collect();
+                let mut outcomes = Vec::new();
+                for progress in sent {
+                    outcomes.push(match progress {
+                        Ok(progress) => progress.outcome().await,
+                        Err(error) => Err(error),
+                    });
+                }
+                Answer {
+                    log_end,
+                    epoch,
+                    is_stale,
+                    outcomes,
+                }
+            })
+        });
+        match sent.await {
+            Ok(answer) => self.take(answer, acks),
+            Err(_) => {
+                self.oracle.marks.hit("requests without an answer");
+                self.leader = Access::next(self.leader, None);
+            }
+        }
+        if acks != Acks::All {
+            self.unacked.clear();
+        }
+        self.unacked.is_empty()
+    }
+
+    fn take(&mut self, answer: Answer, acks: Acks) {
+        let Answer {
+            log_end,
+            epoch,
+            is_stale,
+            outcomes,
+        } = answer;
+        let batches = std::mem::take(&mut self.unacked);
+        for (batch, outcome) in batches.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(outcome) if acks == Acks::All => self.oracle.on_acked(Acked {
+                    base_offset: outcome.base_offset,
+                    batch: batch.bytes,
+                    epoch,
+                    is_duplicate: self.id >= 0 && outcome.base_offset < log_end,
+                }),
+                Ok(_) => {}
+                Err(error) => {
+                    self.refused(&batch, &error, is_stale);
+                    self.unacked.push_back(batch);
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, batch: &Batch, error: &PartitionError, is_stale: bool) {
+        match error {
+            PartitionError::NotLeader { leader } => self.leader = Access::next(self.leader, *leader),
+            PartitionError::OutOfOrderSequence | PartitionError::InvalidProducerEpoch if is_stale => {
+                self.oracle.marks.hit("refusals by a leader of the past");
+                self.leader = Access::next(self.leader, None);
+            }
+            PartitionError::OutOfOrderSequence if self.unacked.is_empty() => {
+                let what = format!(
+                    "producer {} epoch {}: batch {} at attempt {}, all before it being acknowledged",
+                    self.id, self.epoch, batch.number, batch.attempts
+                );
+                self.oracle.violate("retries-are-not-refused", what);
+            }
+            PartitionError::Record(_)
+            | PartitionError::InvalidProducerEpoch
+            | PartitionError::RecordListTooLarge
+            | PartitionError::PolicyViolation => {
+                let what = format!("producer {} epoch {}: {error}", self.id, self.epoch);
+                self.oracle.violate("retries-are-not-refused", what);
+            }
+            PartitionError::OutcomeUnknown { .. } => self.oracle.marks.hit("unknown outcomes"),
+            _ => self.leader = Access::next(self.leader, None),
+        }
+    }
+}

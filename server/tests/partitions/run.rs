@@ -1,0 +1,383 @@
+//! A run: the plan is played, everything is healed, and what is there is held against what was acknowledged.
+
+use crate::access::{Access, replica};
+use crate::bucket::SimBucket;
+use crate::node::{Node, World};
+use crate::oracle::{Oracle, Violation};
+use crate::plan::{BucketFaults, Fault, NODES, Plan};
+use crate::{producer, reader};
+use chronik_conformance::check::Marks;
+use chronik_conformance::world::disk::{self, Chooser, DropAll, KeepAll, Op};
+use chronik_conformance::world::net::{End, NetOptions, SimNet};
+use chronik_conformance::world::{Prng, Seed, SimEnv};
+use chronik_core::NodeId;
+use chronik_core::env::Clock;
+use chronik_core::fs::FsErrorKind;
+use chronik_server::partition::Partition;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What everything that must happen once all faults are gone may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a run of one seed showed.
+pub(crate) struct Report {
+    pub(crate) seed: Seed,
+    pub(crate) violations: Vec<Violation>,
+    /// A digest of everything that was seen.
+    pub(crate) digest: (u64, u64),
+    pub(crate) marks: Marks,
+}
+
+/// Plays a plan.
+pub(crate) fn run(plan: &Plan) -> Report {
+    let seed = plan.seed;
+    let sim = SimEnv::new(seed.child("sim"));
+    let oracle = Oracle::new(plan.config.retention_bytes.is_some());
+    let played = catch_unwind(AssertUnwindSafe(|| play(plan, &sim, &oracle)));
+    let digest = match played {
+        Ok(Ok(trace)) => (oracle.digest(), trace),
+        Ok(Err(what)) => {
+            oracle.violate("it-works-again", what);
+            (0, 0)
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            oracle.violate("no-panic", text.unwrap_or_default());
+            (0, 0)
+        }
+    };
+    sim.end();
+    Report {
+        seed,
+        violations: oracle.violations(),
+        digest,
+        marks: oracle.marks.clone(),
+    }
+}
+
+/// The cluster, driven step by step.
+struct Cluster {
+    world: World,
+    nodes: BTreeMap<u64, Node>,
+}
+
+fn play(plan: &Plan, sim: &SimEnv, oracle: &Oracle) -> Result<u64, String> {
+    let net = SimNet::new(sim, plan.seed.child("net"), NetOptions::default());
+    let access = Access::new(sim.env());
+    let bucket_prng = plan.seed.child("bucket").prng();
+    let mut cluster = Cluster {
+        nodes: (1..=NODES).map(|id| (id, Node::new(id, plan.seed))).collect(),
+        world: World {
+            plan: plan.clone(),
+            sim: sim.clone(),
+            net,
+            bucket: SimBucket::new(sim.env(), bucket_prng, oracle.clone()),
+            access,
+            oracle: oracle.clone(),
+        },
+    };
+    cluster.start_all()?;
+    let access = cluster.world.access.clone();
+    let (producers, done) = producer::start(plan, &access, oracle);
+    reader::start(plan, &access, oracle);
+    let mut prng = plan.seed.child("faults").prng();
+    for (at, fault) in &plan.faults {
+        let pause = at.saturating_sub(sim.clock().now());
+        cluster.until(pause, |_| false);
+        cluster.apply(*fault, &mut prng)?;
+    }
+    cluster.until(plan.length.saturating_sub(sim.clock().now()), |_| false);
+    cluster.calm()?;
+    cluster.expect("a leader serves", |cluster| cluster.leader().is_some())?;
+    access.stop();
+    cluster.expect("producers get rid of their batches", |_| {
+        done.load(Ordering::SeqCst) == producers
+    })?;
+    cluster.judge()?;
+    cluster.check_bucket()?;
+    // All of it again from what is on the disks.
+    for node in 1..=NODES {
+        cluster.crash(node, End::Power, &mut DropAll);
+    }
+    cluster.start_all()?;
+    cluster.expect("a leader serves after all nodes went down", |cluster| {
+        cluster.leader().is_some()
+    })?;
+    cluster.check_producers()?;
+    cluster.judge()?;
+    oracle
+        .marks
+        .add("batches acknowledged", oracle.acked_count() as u64);
+    Ok(cluster.world.net.trace().0)
+}
+
+impl Cluster {
+    fn all(&self) -> Vec<NodeId> {
+        (1..=NODES).map(NodeId).collect()
+    }
+
+    fn start_all(&mut self) -> Result<(), String> {
+        for node in self.nodes.values_mut().filter(|node| !node.is_up()) {
+            let started = node.start(&self.world);
+            started.map_err(|error| format!("node {} does not start: {error}", node.id))?;
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, node: u64, how: End, chooser: &mut dyn Chooser) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.crash(&self.world, how, chooser);
+        }
+    }
+
+    fn kill(&mut self, node: u64) {
+        self.crash(node, End::Process, &mut KeepAll);
+    }
+
+    /// Lets time pass until `done`, at most `within`; whether it came.
+    fn until(&mut self, within: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let sim = self.world.sim.clone();
+        let end = sim.clock().now() + within;
+        let mut came = done(self);
+        while !came && sim.clock().now() < end {
+            let left = end.saturating_sub(sim.clock().now());
+            let mut victim = None;
+            sim.advance_watched(left, || {
+                victim = self.world.bucket.take_victim();
+                came = done(self);
+                came || victim.is_some()
+            });
+            if let Some(node) = victim {
+                self.kill(node);
+                self.world.oracle.marks.hit("kills at the bucket");
+            }
+        }
+        came
+    }
+
+    fn expect(&mut self, what: &str, done: impl FnMut(&Self) -> bool) -> Result<(), String> {
+        if self.until(PATIENCE, done) {
+            return Ok(());
+        }
+        let partitions = self.world.access.partitions();
+        let views: Vec<_> = partitions
+            .iter()
+            .map(|(node, partition)| (node, partition.view(), partition.tier_status()))
+            .collect();
+        let failures: Vec<_> = self.nodes.values().map(Node::open_failure).collect();
+        Err(format!(
+            "it did not come within {PATIENCE:?} that {what}; {views:?} {failures:?}"
+        ))
+    }
+
+    /// The node that serves in the newest epoch.
+    fn leader(&self) -> Option<(u64, Arc<Partition>)> {
+        let partitions = self.world.access.partitions().into_iter();
+        let serving = partitions.filter(|(_, partition)| partition.view().serving);
+        serving.max_by_key(|(_, partition)| partition.view().leader_epoch)
+    }
+
+    fn apply(&mut self, fault: Fault, prng: &mut Prng) -> Result<(), String> {
+        match fault {
+            Fault::Kill(node) => self.kill(node),
+            Fault::KillLeader => {
+                if let Some((node, _)) = self.leader() {
+                    self.kill(node);
+                }
+            }
+            Fault::PowerCut(node) => self.crash(node, End::Power, &mut DropAll),
+            Fault::PowerTorn(node) => self.crash(node, End::Power, prng),
+            Fault::PowerCutAll => {
+                for node in 1..=NODES {
+                    self.crash(node, End::Power, &mut DropAll);
+                }
+            }
+            Fault::StartAll => self.start_well()?,
+            Fault::Pause(_) | Fault::Resume(_) | Fault::SlowDisk(..) | Fault::SyncFails(_) => {
+                self.disturb(fault);
+            }
+            Fault::IsolateLeader => {
+                if let Some((node, _)) = self.leader() {
+                    self.world.net.isolate(&[NodeId(node)], &self.all());
+                }
+            }
+            Fault::Isolate(node) => self.world.net.isolate(&[NodeId(node)], &self.all()),
+            Fault::CutOneWay(from, to) => self.world.net.cut(NodeId(from), NodeId(to)),
+            Fault::Heal => self.world.net.heal_all(),
+            Fault::Weather(delay, resets_ppm) => {
+                self.world.net.set_options(NetOptions { delay, resets_ppm });
+            }
+            Fault::Transfer(to) => self.transfer(to),
+            Fault::KillAtBucket { requests, after } => self.world.bucket.ambush(requests, after),
+            Fault::Bucket(faults) => self.world.bucket.set_faults(faults),
+            Fault::DeleteRecords(percent) => {
+                let to = self.world.oracle.seen_end() * percent as i64 / 100;
+                let (access, oracle) = (self.world.access.clone(), self.world.oracle.clone());
+                let spawn = Arc::clone(&access.env.spawn);
+                spawn.spawn("delete", Box::pin(reader::delete_records(access, oracle, to)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What happens to one process without ending it.
+    fn disturb(&self, fault: Fault) {
+        let (Fault::Pause(id) | Fault::Resume(id) | Fault::SlowDisk(id, _) | Fault::SyncFails(id)) = fault
+        else {
+            return;
+        };
+        let Some((node, sim)) = self.nodes.get(&id).and_then(|node| Some((node, node.sim()?))) else {
+            return;
+        };
+        match fault {
+            Fault::Pause(_) => sim.pause(),
+            Fault::Resume(_) => sim.resume(),
+            Fault::SlowDisk(_, time) => sim.queue().set_job_time(time / 2, time),
+            _ => {
+                node.disk_fails.store(true, Ordering::SeqCst);
+                node.disk.inject(disk::Fault::nth(Op::Sync, 0, FsErrorKind::Io));
+            }
+        }
+    }
+
+    fn transfer(&self, to: u64) {
+        if let Some((_, partition)) = self.leader() {
+            let call = partition.group().transfer_leadership(replica(to));
+            let task = async move { drop(call.await) };
+            let spawn = &self.world.access.env.spawn;
+            spawn.spawn("transfer", Box::pin(task));
+        }
+    }
+
+    /// Starts what does not run, and starts again what cannot go on.
+    fn start_well(&mut self) -> Result<(), String> {
+        for id in 1..=NODES {
+            let Some(node) = self.nodes.get(&id) else {
+                continue;
+            };
+            node.disk.clear_faults();
+            let failed = node.open_failure();
+            let broken = node.is_poisoned() || node.disk_fails.load(Ordering::SeqCst);
+            if let Some(why) = failed.as_ref().filter(|_| !broken) {
+                return Err(format!("the partition does not open on node {id}: {why}"));
+            }
+            if broken || failed.is_some() {
+                self.kill(id);
+            }
+        }
+        self.start_all()
+    }
+
+    /// Ends all faults.
+    fn calm(&mut self) -> Result<(), String> {
+        self.world.net.heal_all();
+        self.world.net.set_options(NetOptions::default());
+        self.world.bucket.set_faults(BucketFaults::default());
+        self.world.bucket.forget_ambush();
+        for node in self.nodes.values() {
+            if let Some(sim) = node.sim() {
+                sim.resume();
+                sim.queue().set_job_time(Duration::ZERO, Duration::ZERO);
+            }
+        }
+        self.start_well()
+    }
+
+    /// Whether all replicas have applied the same.
+    fn is_level(&self) -> bool {
+        let partitions = self.world.access.partitions();
+        let Some((_, leader)) = self.leader() else {
+            return false;
+        };
+        let (view, end) = (leader.view(), leader.log_end());
+        partitions.len() as u64 == NODES
+            && view.high_watermark.0 == end
+            && partitions
+                .values()
+                .all(|partition| partition.view().applied == view.applied && partition.log_end() == end)
+    }
+
+    /// Every replica has everything that was acknowledged, and they agree.
+    fn judge(&mut self) -> Result<(), String> {
+        self.expect("all replicas have applied the same", Self::is_level)?;
+        let partitions = self.world.access.partitions();
+        let state = |partition: &Arc<Partition>| {
+            let (view, tier) = (partition.view(), partition.tier_status());
+            (view.high_watermark, view.log_start, tier.map(|tier| tier.tiered))
+        };
+        let states: Vec<_> = partitions.values().map(state).collect();
+        if states.windows(2).any(|pair| pair.first() != pair.last()) {
+            let what = format!("replicas that applied the same show {states:?}");
+            self.world.oracle.violate("replicas-agree", what);
+        }
+        drop(partitions);
+        for node in 1..=NODES {
+            let (access, oracle) = (self.world.access.clone(), self.world.oracle.clone());
+            let swept = self.world.sim.block_on(reader::sweep(access, oracle, node));
+            if let Err(why) = swept.map_err(|stuck| stuck.to_string())? {
+                self.world.oracle.violate("what-is-committed-is-readable", why);
+            }
+        }
+        Ok(())
+    }
+
+    /// The bucket comes to hold all that is sealed, and its manifest says what the leader says.
+    fn check_bucket(&mut self) -> Result<(), String> {
+        if !self.world.plan.is_tiered() {
+            return Ok(());
+        }
+        let settled = |cluster: &Self| {
+            let status = cluster.leader().and_then(|(_, leader)| leader.tier_status());
+            let manifest = cluster.world.bucket.manifest();
+            let (Some(status), Ok(manifest)) = (status, manifest) else {
+                return false;
+            };
+            let published = manifest.map(|manifest| manifest.state.offsets());
+            let same = published.is_none_or(|offsets| offsets == status.tiered);
+            status.lag_bytes == 0 && status.garbage == 0 && same
+        };
+        self.expect("the bucket holds what it should", settled)
+    }
+
+    /// A producer that repeats its last batches gets the offsets that they have.
+    fn check_producers(&mut self) -> Result<(), String> {
+        let access = self.world.access.clone();
+        for number in 0..self.world.plan.idempotent_producers {
+            let Some(id) = producer::producer_id(&self.world.plan, number) else {
+                continue;
+            };
+            for acked in self.world.oracle.last_acked_of(id, 5) {
+                let mut answer = None;
+                for _ in 0..20 {
+                    let Some((node, _)) = self.leader() else {
+                        self.until(Duration::from_millis(200), |_| false);
+                        continue;
+                    };
+                    let sent = producer::send_again(&access, node, &acked.batch);
+                    answer = self.world.sim.block_on(sent).map_err(|stuck| stuck.to_string())?;
+                    if matches!(
+                        answer,
+                        Some(Ok(_) | Err(chronik_server::partition::PartitionError::OutOfOrderSequence))
+                    ) {
+                        break;
+                    }
+                    self.until(Duration::from_millis(200), |_| false);
+                }
+                if answer != Some(Ok(acked.base_offset)) {
+                    let what = format!(
+                        "the batch of producer {id} at {} was sent again: {answer:?}",
+                        acked.base_offset
+                    );
+                    self.world.oracle.violate("no-batch-twice", what);
+                }
+                self.world.oracle.marks.hit("last batches sent again");
+            }
+        }
+        Ok(())
+    }
+}
