@@ -92,12 +92,12 @@ impl Speaker {
         let mut led = BTreeMap::new();
         let mut said = BTreeMap::new();
         for look in 0u64.. {
-            let leading = self.leading();
+            let leading = self.table.led();
             let news = leading.iter().any(|(group, term)| led.get(group) != Some(term));
             led = leading;
             if news || look.is_multiple_of(SPEAK_EVERY) {
                 let full = look.is_multiple_of(FULL_EVERY);
-                let claims = self.claims();
+                let claims = self.claims(led.keys());
                 self.say(full, &claims, &said);
                 said = claims;
             }
@@ -105,19 +105,9 @@ impl Speaker {
         }
     }
 
-    /// The groups that are led here, and in which term. Looked at often, so that it must cost little.
-    fn leading(&self) -> BTreeMap<GroupId, u64> {
-        let open = self.table.open();
-        let leads = open.iter().filter_map(|(group, partition)| {
-            let progress = partition.group().watch().get();
-            (progress.role == Role::Leader).then_some((*group, progress.term.0))
-        });
-        leads.collect()
-    }
-
-    fn claims(&self) -> BTreeMap<u64, Claim> {
+    fn claims<'a>(&self, led: impl Iterator<Item = &'a GroupId>) -> BTreeMap<u64, Claim> {
         let mut claims = BTreeMap::new();
-        for group in self.leading().into_keys() {
+        for group in led.copied() {
             let Some(view) = self.table.partition(group) else {
                 continue;
             };

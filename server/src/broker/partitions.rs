@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::kafka::wire::ErrorCode;
 use crate::partition::{NodeTier, Partition, PartitionConfig, PartitionSpec, TierSpec};
 use chronik_core::consensus::{GroupStatus, Member, Membership};
-use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Watch};
+use chronik_core::{BoxFuture, Consensus, Env, GroupId, LogStore, NodeId, Term, Watch};
 use chronik_storage_object::PartitionKey;
 use futures_lite::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +134,16 @@ impl PartitionTable {
             _ => None,
         };
         self.read().iter().filter_map(open).collect()
+    }
+
+    /// The groups that are led here, and in which term. Looked at often, so that it costs little.
+    #[must_use]
+    pub fn led(&self) -> BTreeMap<GroupId, Term> {
+        let led = |(group, slot): (&GroupId, &Slot)| match slot {
+            Slot::Open(partition) => partition.led_term().map(|term| (*group, term)),
+            _ => None,
+        };
+        self.read().iter().filter_map(led).collect()
     }
 
     /// Every partition that belongs on this node, by its group.

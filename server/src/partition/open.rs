@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chronik_core::consensus::{Consensus, GroupSpec, Maintenance, Member, Membership, Progress, Role};
 use chronik_core::log_store::LogState;
-use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, Watch};
+use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, Term, Watch};
 
 use super::apply::Applier;
 use super::checkpoint::CheckpointPace;
@@ -174,6 +174,12 @@ impl Partition {
     /// The partition as it stands.
     pub fn view(&self) -> View {
         self.notifier.view()
+    }
+
+    /// The term in which this replica leads.
+    pub fn led_term(&self) -> Option<Term> {
+        self.progress
+            .with(|progress| (progress.role == Role::Leader).then_some(progress.term))
     }
 
     /// How often a leader or a term became known here that was not before.
