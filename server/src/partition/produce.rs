@@ -33,6 +33,8 @@ enum Verdict {
     Shared(InProgress),
     /// It was proposed now.
     Proposed(InProgress),
+    /// The producer's rules forbid it, as far as the leader of this term knows.
+    Refused(PartitionError, Term),
 }
 
 impl Partition {
@@ -42,7 +44,7 @@ impl Partition {
     /// `zstd_allowed` says whether the version of the request may carry zstd (Produce v7 and later).
     ///
     /// # Errors
-    /// Nothing entered the log.
+    /// Nothing entered the log. That a batch does not continue its producer's sequence is told by the outcome.
     pub fn produce(
         self: &Arc<Self>,
         batch: BytesMut,
@@ -87,6 +89,7 @@ impl Partition {
         };
         let verdict = self.decide(epoch, proposal, &validated, acks, now_ms)?;
         Ok(match verdict {
+            Verdict::Refused(error, term) => InProgress::refused(Arc::clone(self), error, term),
             Verdict::Committed(batch) => self.already_committed(&batch, &config),
             Verdict::Shared(progress) => {
                 log::debug!("event=duplicate_in_flight partition={}", self.name);
@@ -130,8 +133,10 @@ impl Partition {
         if let Some(handle) = ledger.in_flight.duplicate_of(&fields) {
             return Ok(Verdict::Shared(self.in_progress(handle, acks, append_time_ms)));
         }
-        if let Some(batch) = ledger.check(tail, &fields)? {
-            return Ok(Verdict::Committed(batch));
+        match ledger.check(tail, &fields) {
+            Ok(None) => {}
+            Ok(Some(batch)) => return Ok(Verdict::Committed(batch)),
+            Err(refusal) => return Ok(Verdict::Refused(refusal, term)),
         }
         let handle = propose()?;
         ledger.in_flight.add(fields, Arc::clone(&handle));

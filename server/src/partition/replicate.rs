@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chronik_core::consensus::Role;
 use chronik_core::proposal::Appended;
-use chronik_core::{LogIndex, Outcome, ProposalHandle};
+use chronik_core::{LogIndex, Outcome, ProposalHandle, ReplicaId, Term};
 
 use super::config::PartitionConfig;
 use super::error::PartitionError;
@@ -38,6 +39,8 @@ enum Stage {
     Done(i64),
     /// The proposal, as far as `acks` asks.
     Proposed(Arc<ProposalHandle>, Acks),
+    /// Whether this replica still led in the term in which it refused the batch.
+    Refused(PartitionError, Term),
 }
 
 impl InProgress {
@@ -50,6 +53,15 @@ impl InProgress {
         }
     }
 
+    /// A batch that its producer's rules forbid, as far as the leader of `term` knows.
+    pub(super) fn refused(partition: Arc<Partition>, refusal: PartitionError, term: Term) -> Self {
+        Self {
+            partition,
+            stage: Stage::Refused(refusal, term),
+            log_append_time_ms: -1,
+        }
+    }
+
     /// Waits for the stage that `acks` asks for. Cancel safe: the batch goes its way, and its producer may ask again.
     ///
     /// # Errors
@@ -57,6 +69,9 @@ impl InProgress {
     pub async fn outcome(self) -> Result<ProduceOutcome, PartitionError> {
         let base_offset = match &self.stage {
             Stage::Done(offset) => *offset,
+            Stage::Refused(refusal, term) => {
+                return Err(self.partition.confirmed(refusal.clone(), *term).await);
+            }
             Stage::Proposed(_, Acks::None) => -1,
             Stage::Proposed(handle, Acks::Leader) => {
                 let durable = handle.durable().await;
@@ -127,6 +142,21 @@ impl Partition {
         in_sync.collect::<BTreeSet<_>>().len()
     }
 
+    /// A refusal that ends a producer, if it is the leader's. One that was deposed, and does not know it yet because it
+    /// was cut off or stood still, does not know what a later one acknowledged: the batch may be that producer's next.
+    async fn confirmed(&self, refusal: PartitionError, term: Term) -> PartitionError {
+        let barrier = self.group.read_barrier().await;
+        let other = |leader: &ReplicaId| *leader != self.replica.replica;
+        self.progress.with(|progress| {
+            if barrier.is_ok() && progress.role == Role::Leader && progress.term == term {
+                return refusal;
+            }
+            PartitionError::NotLeader {
+                leader: progress.leader.filter(other),
+            }
+        })
+    }
+
     /// Turns an outcome into the place in the log, or into what the producer is told.
     pub(super) fn settled(&self, outcome: Outcome) -> Result<Appended, PartitionError> {
         match outcome {
@@ -162,6 +192,7 @@ impl fmt::Debug for InProgress {
         let mut f = f.debug_struct("InProgress");
         match &self.stage {
             Stage::Done(offset) => f.field("done", offset),
+            Stage::Refused(refusal, _) => f.field("refused", refusal),
             Stage::Proposed(handle, acks) => f.field("proposed", handle).field("acks", acks),
         };
         f.finish_non_exhaustive()

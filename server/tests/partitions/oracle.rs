@@ -170,13 +170,6 @@ impl Oracle {
         newest
     }
 
-    /// Whether a leader of this epoch may lack what a later one acknowledged. Such a leader does not know it yet: it is
-    /// cut off, or stood still.
-    pub(crate) fn is_stale(&self, epoch: i32) -> bool {
-        let newest = self.lock().acked_ends.keys().next_back().copied();
-        newest.is_some_and(|newest| newest > epoch)
-    }
-
     /// A producer was told that its batch is committed.
     pub(crate) fn on_acked(&self, acked: Acked) {
         let mut state = self.lock();

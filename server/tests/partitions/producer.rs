@@ -27,8 +27,6 @@ struct Answer {
     /// Where its log ended when the request came, and its epoch.
     log_end: i64,
     epoch: i32,
-    /// Whether a later leader had acknowledged something by then.
-    is_stale: bool,
     outcomes: Vec<Result<ProduceOutcome, PartitionError>>,
 }
 
@@ -191,11 +189,9 @@ impl Producer {
             batch.attempts += 1;
         }
         let patience = Duration::from_millis(self.prng.between(100, 2500));
-        let oracle = self.oracle.clone();
         let sent = self.access.call(self.leader, patience, |served| {
             Box::pin(async move {
                 let (log_end, epoch) = (served.partition.log_end(), served.partition.view().leader_epoch);
-                let is_stale = oracle.is_stale(epoch);
                 let produce = |batch| served.partition.produce(batch, acks, true);
                 let sent: Vec<_> = batches.into_iter().map(produce).collect();
                 let mut outcomes = Vec::new();
@@ -208,7 +204,6 @@ impl Producer {
                 Answer {
                     log_end,
                     epoch,
-                    is_stale,
                     outcomes,
                 }
             })
@@ -230,7 +225,6 @@ impl Producer {
         let Answer {
             log_end,
             epoch,
-            is_stale,
             outcomes,
         } = answer;
         let batches = std::mem::take(&mut self.unacked);
@@ -244,20 +238,16 @@ impl Producer {
                 }),
                 Ok(_) => {}
                 Err(error) => {
-                    self.refused(&batch, &error, is_stale);
+                    self.refused(&batch, &error);
                     self.unacked.push_back(batch);
                 }
             }
         }
     }
 
-    fn refused(&mut self, batch: &Batch, error: &PartitionError, is_stale: bool) {
+    fn refused(&mut self, batch: &Batch, error: &PartitionError) {
         match error {
             PartitionError::NotLeader { leader } => self.leader = Access::next(self.leader, *leader),
-            PartitionError::OutOfOrderSequence | PartitionError::InvalidProducerEpoch if is_stale => {
-                self.oracle.marks.hit("refusals by a leader of the past");
-                self.leader = Access::next(self.leader, None);
-            }
             PartitionError::OutOfOrderSequence if self.unacked.is_empty() => {
                 let what = format!(
                     "producer {} epoch {}: batch {} at attempt {}, all before it being acknowledged",

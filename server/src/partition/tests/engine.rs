@@ -325,6 +325,24 @@ fn a_refused_proposal_leaves_no_trace() {
 }
 
 #[test]
+fn a_refusal_counts_only_if_the_leader_still_leads() {
+    let (rig, group) = leading();
+    let first = rig.send(0).expect("accepted");
+    commit_next(&group);
+    assert_eq!(rig.ends(first), Ok(0));
+    let gap = rig.send(2).expect("judged");
+    assert_eq!(rig.ends(gap), Err(PartitionError::OutOfOrderSequence));
+    let gap = rig.send(2).expect("judged");
+    group.follow();
+    let leader = Some(ReplicaId(71));
+    assert_eq!(
+        rig.ends(gap),
+        Err(PartitionError::NotLeader { leader }),
+        "that one may have batch 1"
+    );
+}
+
+#[test]
 fn an_unknown_outcome_is_shared_by_duplicates_and_never_resets_sequences() {
     let (rig, group) = leading();
     let first = rig.send(0).expect("accepted");
@@ -404,7 +422,8 @@ fn a_follower_applies_and_becomes_a_leader_that_knows_the_producers() {
     group.commit();
     rig.sim.run_until_idle();
     assert_eq!(rig.ends(rig.send(1).expect("a duplicate")), Ok(1));
-    assert_eq!(rig.send(4).err(), Some(PartitionError::OutOfOrderSequence));
+    let gap = rig.send(4).expect("judged");
+    assert_eq!(rig.ends(gap), Err(PartitionError::OutOfOrderSequence));
     let next = rig.send(3).expect("accepted");
     commit_next(&group);
     assert_eq!(rig.ends(next), Ok(3));

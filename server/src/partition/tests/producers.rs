@@ -56,12 +56,13 @@ fn a_duplicate_of_a_batch_in_flight_shares_its_outcome() {
     let second = send(1, Acks::All).expect("accepted").outcome();
     let again = send(0, Acks::All).expect("shared").outcome();
     let again_by_leader = send(1, Acks::Leader).expect("shared").outcome();
+    let gap = send(3, Acks::All).expect("judged").outcome();
+    assert_eq!(rig.partition.log_end(), 2, "nothing was appended twice");
     assert_eq!(
-        send(3, Acks::All).err(),
-        Some(PartitionError::OutOfOrderSequence),
+        rig.sim.block_on(gap).expect("ends"),
+        Err(PartitionError::OutOfOrderSequence),
         "2 is next, in flight counted"
     );
-    assert_eq!(rig.partition.log_end(), 2, "nothing was appended twice");
     assert_eq!(offset_of(rig.sim.block_on(again).expect("ends")), 0);
     assert_eq!(offset_of(rig.sim.block_on(again_by_leader).expect("ends")), 1);
     assert_eq!(offset_of(rig.sim.block_on(first).expect("ends")), 0);
