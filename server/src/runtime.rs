@@ -30,6 +30,16 @@ pub fn environment(disk: Arc<dyn DiskQueue>) -> Env {
     }
 }
 
+/// Blocks that are smaller than this are taken out of memory that the process has.
+const KEPT_BYTES: usize = 31 << 20;
+
+/// Has the allocator keep what is freed, for processes that free and take megabytes all the time: glibc gives such blocks
+/// back to the system and gets them again, page by page, which costs more than all else of a cold read. It raises its
+/// thresholds to the size of a large block that it saw freed.
+pub fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_BYTES)));
+}
+
 /// The system's clocks, for a command that needs no environment.
 #[must_use]
 pub fn clock() -> Arc<dyn Clock> {

@@ -130,6 +130,7 @@ pub fn tier(config: &Config, env: &Env, cluster_id: &str) -> Result<Option<Arc<N
     let Some(bucket) = bucket(config, env, &metrics)? else {
         return Ok(None);
     };
+    crate::runtime::keep_freed_memory();
     let tier = &config.tier;
     let upload = UploadOptions {
         single_put_bytes_max: tier.upload_part_bytes,

@@ -138,6 +138,22 @@ pub trait Bucket: Send + Sync + Debug {
     /// [`StoreErrorKind::NotFound`].
     fn get(&self, key: &str, want: Want) -> Answer<Object>;
 
+    /// Reads these bytes of an object, all of which must be there, in pieces of `piece_bytes`; the last one may be
+    /// shorter. Each has memory of its own, so that whoever keeps one keeps nothing else.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`].
+    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize) -> Answer<Vec<Bytes>> {
+        let whole = self.get(key, Want::Range(range));
+        Box::pin(async move {
+            let data = whole.await?.data;
+            Ok(data
+                .chunks(piece_bytes.max(1))
+                .map(Bytes::copy_from_slice)
+                .collect())
+        })
+    }
+
     /// The objects in `folder` (all of them, for an empty one) whose keys come after `after`, sorted by key.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::metrics::TierMetrics;
 use bytes::Bytes;
 use chronik_core::Env;
 use futures_lite::FutureExt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,6 +246,20 @@ impl Bucket for Retrying {
             let object = this.repeated(&key, bytes, request).await?;
             this.metrics.bytes_down.add(object.data.len() as u64);
             Ok(object)
+        })
+    }
+
+    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize) -> Answer<Vec<Bytes>> {
+        let (this, key) = (self.clone(), key.to_owned());
+        Box::pin(async move {
+            let bytes = range.end.saturating_sub(range.start);
+            let request = |inner: &dyn Bucket| {
+                this.metrics.gets.one();
+                inner.get_pieces(&key, range.clone(), piece_bytes)
+            };
+            let pieces = this.repeated(&key, bytes, request).await?;
+            this.metrics.bytes_down.add(body_bytes(&pieces));
+            Ok(pieces)
         })
     }
 

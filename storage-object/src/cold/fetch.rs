@@ -3,7 +3,7 @@
 use super::blocks::Claim;
 use super::object::{FOOTER, Object};
 use super::{BLOCK_BYTES, ColdReader};
-use crate::bucket::{StoreErrorKind, Want, reply};
+use crate::bucket::{StoreErrorKind, body_bytes, reply};
 use crate::error::TierError;
 use crate::format::{CHUNK_BYTES, Footer, TRAILER_BYTES, Trailer, TrailerError};
 use bytes::Bytes;
@@ -56,8 +56,7 @@ impl ColdReader {
 
     /// Lands what was claimed, in the background: a reader that goes away takes nothing from others.
     fn load(self: &Arc<Self>, object: &Object, mut claim: Claim) {
-        let blocks_max = u32::try_from(self.options.request_bytes_max / BLOCK_BYTES).unwrap_or(u32::MAX);
-        for run in claim.runs(blocks_max.max(1)) {
+        for run in claim.runs(self.streams.request_blocks()) {
             let part = claim.split(&run);
             let (this, object) = (Arc::clone(self), object.clone());
             let task = async move { this.land(object, part, run).await };
@@ -119,10 +118,11 @@ impl ColdReader {
         loop {
             let range = object.range(run);
             let (data, footer) = if run.start == FOOTER {
-                (self.hedged(object, range).await?, None)
+                (self.hedged(object, range, usize::MAX).await?, None)
             } else {
                 let footer: chronik_core::BoxFuture<'_, _> = Box::pin(self.footer(object));
-                let (data, footer) = future::try_zip(self.hedged(object, range), footer).await?;
+                let (data, footer) =
+                    future::try_zip(self.hedged(object, range, BLOCK_BYTES as usize), footer).await?;
                 (data, Some(footer))
             };
             let error = match self.checked(object, run, data, footer).await {
@@ -139,8 +139,13 @@ impl ColdReader {
     }
 
     /// One request, with a second one beside it if it is slow.
-    async fn hedged(&self, object: &Object, range: Range<u64>) -> Result<Bytes, TierError> {
-        let request = || self.bucket.get(&object.key, Want::Range(range.clone()));
+    async fn hedged(
+        &self,
+        object: &Object,
+        range: Range<u64>,
+        piece_bytes: usize,
+    ) -> Result<Vec<Bytes>, TierError> {
+        let request = || self.bucket.get_pieces(&object.key, range.clone(), piece_bytes);
         let second = async {
             self.env.clock.sleep(self.options.hedge_after).await;
             let allowed = self.metrics.hedges.get() * HEDGE_SHARE <= self.metrics.gets.get() + HEDGE_SHARE;
@@ -151,7 +156,7 @@ impl ColdReader {
             request().await
         };
         match request().or(second).await {
-            Ok(found) => Ok(found.data),
+            Ok(pieces) => Ok(pieces),
             Err(error) if error.kind == StoreErrorKind::NotFound => Err(TierError::Missing {
                 key: Arc::clone(&object.key),
             }),
@@ -159,18 +164,18 @@ impl ColdReader {
         }
     }
 
-    /// Compares a run with its checksums on a disk thread, cuts it into blocks, and caches them.
+    /// Compares a run with its checksums on a disk thread, and caches its blocks.
     async fn checked(
         self: &Arc<Self>,
         object: &Object,
         run: &Range<u32>,
-        data: Bytes,
+        data: Vec<Bytes>,
         footer: Option<Arc<Footer>>,
     ) -> Result<Vec<(u32, Bytes)>, TierError> {
         let (sender, answer) = reply();
         let (this, object, run) = (Arc::clone(self), object.clone(), run.clone());
         let job = move || {
-            let blocks = cut(&object, &run, &data, footer.as_deref());
+            let blocks = cut(&object, &run, data, footer.as_deref());
             sender.send(Ok(blocks.clone()));
             for (number, bytes) in blocks.into_iter().flatten() {
                 this.disk.put(&object.key, number, &bytes);
@@ -181,20 +186,27 @@ impl ColdReader {
     }
 }
 
-/// Cuts a run into blocks of their own, each checked.
+/// Compares the blocks of a run, or its footer, with their checksums.
 fn cut(
     object: &Object,
     run: &Range<u32>,
-    data: &Bytes,
+    pieces: Vec<Bytes>,
     footer: Option<&Footer>,
 ) -> Result<Vec<(u32, Bytes)>, TierError> {
     let Some(footer) = footer else {
-        decode_footer(object, data)?;
-        return Ok(vec![(FOOTER, data.clone())]);
+        let data = pieces.into_iter().next().unwrap_or_default();
+        decode_footer(object, &data)?;
+        return Ok(vec![(FOOTER, data)]);
     };
+    let range = object.range(run);
+    if body_bytes(&pieces) != range.end - range.start || pieces.len() != run.len() {
+        return Err(TierError::damaged(
+            &object.key,
+            "other bytes came than were asked for",
+        ));
+    }
     let chunks_per_block = BLOCK_BYTES / u64::from(CHUNK_BYTES);
-    let mut blocks = Vec::new();
-    for (number, block) in run.clone().zip(data.chunks(BLOCK_BYTES as usize)) {
+    for (number, block) in run.clone().zip(&pieces) {
         let first = u64::from(number) * chunks_per_block;
         for (chunk, bytes) in (first..).zip(block.chunks(CHUNK_BYTES as usize)) {
             if footer.chunk_crc(chunk) != Some(crc32c::crc32c(bytes)) {
@@ -204,15 +216,8 @@ fn cut(
                 ));
             }
         }
-        blocks.push((number, Bytes::copy_from_slice(block)));
     }
-    if blocks.len() != run.len() {
-        return Err(TierError::damaged(
-            &object.key,
-            "fewer bytes came than were asked for",
-        ));
-    }
-    Ok(blocks)
+    Ok(run.clone().zip(pieces).collect())
 }
 
 /// Reads footer and trailer, and holds them against what the tier's state says of the object.

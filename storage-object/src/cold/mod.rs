@@ -28,17 +28,17 @@ use scan::Scan;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use streams::Streams;
+use streams::{Streams, Window};
 
 /// Bytes of a block: what is cached and waited for as one. Whole chunks of the format.
 pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
 /// How many segments behind the one that is read are looked at for reading ahead.
-pub(crate) const SEGMENTS_AHEAD: usize = 2;
+pub(crate) const SEGMENTS_AHEAD: usize = 8;
 
 /// How cold reads behave; one set a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColdOptions {
-    /// Bytes of blocks that are kept in memory.
+    /// Bytes of blocks that are kept in memory; three quarters of them bound what is read ahead of all readers.
     pub memory_bytes: u64,
     /// The most bytes of one request.
     pub request_bytes_max: u64,
@@ -83,7 +83,6 @@ impl ColdReader {
         disk: Arc<DiskCache>,
         metrics: Arc<TierMetrics>,
     ) -> Arc<Self> {
-        let blocks_max = u32::try_from(options.request_bytes_max / BLOCK_BYTES).unwrap_or(u32::MAX);
         Arc::new(Self {
             bucket,
             env,
@@ -91,7 +90,7 @@ impl ColdReader {
             disk,
             blocks: Arc::new(Blocks::new(options.memory_bytes)),
             objects: Objects::default(),
-            streams: Streams::new(blocks_max.max(1)),
+            streams: Streams::new(&options),
             requests: Semaphore::new(options.requests_max.max(1)),
             metrics,
         })
@@ -120,20 +119,20 @@ impl ColdReader {
             return Ok(Vec::new());
         };
         let object = Object::new(partition, Arc::clone(segment));
-        let ahead = self.streams.ahead(partition, offsets.start);
+        let window = self
+            .streams
+            .window(partition, offsets.start, self.env.clock.now());
         if offsets.start == segment.offsets.start {
             // The place is known without the footer: both requests leave together.
-            self.start(&object, 0..ahead.max(1));
+            let end = if window.blocks > 1 { window.end(0, 0) } else { 1 };
+            self.start(&object, 0..end);
         }
         let footer = self.footer(&object).await?;
         let position = footer.point_of_offset(offsets.start).position;
         let wanted = u32::try_from(max_bytes / BLOCK_BYTES).unwrap_or(u32::MAX);
-        let mut scan = Scan::new(
-            Arc::clone(self),
-            object,
-            position,
-            ahead.max(wanted.min(self.streams.blocks_max())),
-        );
+        let together = window.blocks.max(wanted).min(self.streams.request_blocks());
+        let mut scan = Scan::new(Arc::clone(self), object, position, together);
+        self.read_ahead(partition, segments, scan.block(), &window);
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         while let Some(entry) = scan.next().await? {
@@ -153,8 +152,8 @@ impl ColdReader {
             }
         }
         if let Some(last) = entries.last() {
-            self.streams.note(partition, last.end_offset());
-            self.read_ahead(partition, segments, scan.block(), ahead);
+            self.streams.note(window.id, last.end_offset());
+            self.read_ahead(partition, segments, scan.block(), &window);
         }
         Ok(entries)
     }
@@ -209,24 +208,20 @@ impl ColdReader {
         partition: PartitionKey,
         segments: &[Arc<SegmentMeta>],
         block: u32,
-        ahead: u32,
+        window: &Window,
     ) {
-        if ahead <= 1 {
+        if window.blocks <= 1 {
             return;
         }
-        let mut from = block;
-        let mut left = ahead;
+        let (mut from, mut used) = (block, 0);
         for segment in segments {
             let object = Object::new(partition, Arc::clone(segment));
-            let to = self
-                .streams
-                .aligned(from.saturating_add(left))
-                .min(object.blocks());
-            self.start(&object, from..to);
-            left = left.saturating_sub(object.blocks().saturating_sub(from));
-            if left == 0 {
+            let end = window.end(from, used);
+            self.start(&object, from..end);
+            if end <= object.blocks() {
                 break;
             }
+            used += object.blocks().saturating_sub(from);
             from = 0;
         }
     }

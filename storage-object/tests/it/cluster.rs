@@ -115,7 +115,7 @@ impl Cluster {
             Arc::clone(&retrying),
             env.clone(),
             ColdOptions {
-                memory_bytes: 2 << 20,
+                memory_bytes: 8 << 20,
                 ..ColdOptions::default()
             },
             disk_cache,

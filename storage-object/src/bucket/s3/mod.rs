@@ -15,8 +15,10 @@ use super::{
     Answer, Bucket, Condition, Object, ObjectMeta as Meta, Page, Part, StoreError, StoreErrorKind, Version,
     Want,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use classify::{classify, invalid, is_mute};
+use futures_lite::StreamExt;
+use futures_lite::stream::Boxed as BoxStream;
 use island::Island;
 use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
@@ -25,8 +27,11 @@ use object_store::path::Path;
 use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
+/// The most memory that is set aside for bytes that are announced and did not come yet.
+const RESERVE_BYTES: u64 = 16 << 20;
 /// Objects of one page of a list: S3's own limit.
 const PAGE: usize = 1000;
 
@@ -91,6 +96,17 @@ impl S3Bucket {
     }
 
     async fn read(self, key: String, want: Want) -> Result<Object, Failure> {
+        let (meta, version, mut pieces) = self.read_pieces(key, want, usize::MAX).await?;
+        let data = pieces.pop().unwrap_or_default();
+        Ok(Object { meta, version, data })
+    }
+
+    async fn read_pieces(
+        self,
+        key: String,
+        want: Want,
+        piece_bytes: usize,
+    ) -> Result<(Meta, Version, Vec<Bytes>), Failure> {
         let mut options = GetOptions::default();
         match &want {
             Want::Meta => options.head = true,
@@ -123,16 +139,15 @@ impl S3Bucket {
             Want::All { .. } => answer.meta.size,
             Want::Range(range) => range.end.saturating_sub(range.start),
         };
-        let data = if want == Want::Meta {
-            Bytes::new()
-        } else {
-            answer.bytes().await?
+        let (pieces, bytes) = match want {
+            Want::Meta => (Vec::new(), 0),
+            _ => gather(answer.into_stream(), expected, piece_bytes).await?,
         };
-        if data.len() as u64 != expected {
-            let what = format!("get {key}: {} bytes where {expected} were asked for", data.len());
+        if bytes != expected {
+            let what = format!("get {key}: {bytes} bytes where {expected} were asked for");
             return Err(Failure::Store(StoreError::new(StoreErrorKind::Unavailable, what)));
         }
-        Ok(Object { meta, version, data })
+        Ok((meta, version, pieces))
     }
 
     async fn step(self, key: String, part: Part) -> Result<Arc<str>, Failure> {
@@ -165,6 +180,39 @@ impl S3Bucket {
             }
         }
     }
+}
+
+/// Cuts a body into pieces of one size as it comes, so that the memory that it is received in is used again at once. Stops
+/// beyond `expected` bytes; returns how many came.
+async fn gather(
+    mut body: BoxStream<object_store::Result<Bytes>>,
+    expected: u64,
+    piece_bytes: usize,
+) -> Result<(Vec<Bytes>, u64), Failure> {
+    let piece_bytes = piece_bytes.max(1) as u64;
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    let mut piece = BytesMut::new();
+    while bytes <= expected
+        && let Some(mut part) = body.try_next().await?
+    {
+        bytes += part.len() as u64;
+        while !part.is_empty() {
+            if piece.is_empty() {
+                let left = expected.saturating_sub(piece_bytes.saturating_mul(pieces.len() as u64));
+                // What the store says of a length is not believed beyond this.
+                piece.reserve(left.min(piece_bytes).min(RESERVE_BYTES) as usize);
+            }
+            let room = (piece_bytes - piece.len() as u64).min(part.len() as u64);
+            piece.extend_from_slice(&part.split_to(room as usize));
+            if piece.len() as u64 == piece_bytes {
+                pieces.push(std::mem::take(&mut piece).freeze());
+            }
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece.freeze());
+    }
+    Ok((pieces, bytes))
 }
 
 /// Why a request failed.
@@ -208,6 +256,13 @@ impl Bucket for S3Bucket {
 
     fn get(&self, key: &str, want: Want) -> Answer<Object> {
         self.run("get", key, self.clone().read(key.to_owned(), want))
+    }
+
+    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize) -> Answer<Vec<Bytes>> {
+        let read = self
+            .clone()
+            .read_pieces(key.to_owned(), Want::Range(range), piece_bytes);
+        self.run("get", key, async move { Ok(read.await?.2) })
     }
 
     fn list(&self, folder: &str, after: Option<&str>) -> Answer<Page> {
