@@ -9,7 +9,8 @@
 //! 5. [`collect`]: two-phase deletion;
 //! 6. [`backup`]: copies of what no segment carries, for recovery;
 //! 7. [`orphans`]: what nothing refers to goes;
-//! 8. [`offline`]: the bucket without a cluster: lists, reads, and a scrub.
+//! 8. [`removal`]: a deleted topic's partitions go as a whole;
+//! 9. [`offline`]: the bucket without a cluster: lists, reads, and a scrub.
 //!
 //! [`bucket`] is the seam to stores, and the one place that repeats requests.
 //!
@@ -29,6 +30,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod offline;
 pub mod orphans;
+pub mod removal;
 pub mod state;
 pub mod tiered;
 pub mod upload;

@@ -172,6 +172,47 @@ def failure(broker, topic):
     return one and one["failure"]
 
 
+def test_damaged_manifests_are_all_named_and_can_be_left_out(on_files, drivers):
+    old, new, rng = on_files.broker, on_files.new, random.Random(15)
+    small_topic(old, "t", partitions=4, **{"retention.ms": -1})
+    fill(old, drivers, "t", "none", rng, 300)
+    with LogClient(old.port) as client:
+        for partition in (2, 3):
+            for _ in range(60):
+                client.append("t", simple([rng.randbytes(60_000)]), partition)
+    ends = tier_ends(old, [("t", partition) for partition in range(4)])
+    before = {("t", p): [b for b in batches(old, "t", p) if b.next_offset <= ends["t", p]] for p in (0, 3)}
+    commit(old, {("t", 0): 7, ("t", 1): 9})
+    await_copies(on_files, 2)
+    old.kill()
+    manifests = {int(path.parent.name): path for path in on_files.bucket.rglob("manifest")}
+    there, claim = segments(on_files.bucket), (on_files.bucket / "claim").read_bytes()
+    damaged = bytearray(manifests[1].read_bytes())
+    damaged[-9] ^= 1
+    manifests[1].write_bytes(damaged)
+    manifests[2].unlink()
+    for argv in (["--dry-run"], []):
+        code, said = on_files.restore(*argv)
+        assert code == 1 and "--skip-damaged" in said, said
+        assert "t-1: " in said and "t-2: " in said and "t-0" not in said and "t-3" not in said, said
+    assert (on_files.bucket / "claim").read_bytes() == claim, "nothing was claimed"
+    code, said = on_files.restore("--dry-run", "--skip-damaged")
+    assert code == 0 and "left out: t-1: " in said and "left out: t-2: " in said, said
+    code, said = on_files.restore("--skip-damaged")
+    assert code == 0 and "left out: t-1: " in said and "left out: t-2: " in said, said
+    assert all(says(said, "t", p, 0, ends["t", p]) for p in (0, 3)), said
+    assert "t-1 from 9 to 0" in said, said
+    assert manifests[1].with_name("manifest.damaged").read_bytes() == damaged
+    new.start()
+    same(new, before)
+    with LogClient(new.port) as client:
+        assert [client.offset_at("t", -1, p)[0] for p in (1, 2)] == [0, 0]
+        for _ in range(60):
+            client.append("t", simple([rng.randbytes(60_000)]), 1)
+    wait_for("what was left out begins anew", lambda: settled(new, "t", 1))
+    assert set(there) <= set(segments(on_files.bucket)), "what could not be read is kept"
+
+
 def test_a_cluster_is_built_from_s3_after_every_disk_is_gone(on_s3, drivers):
     old, new, rng = on_s3.broker, on_s3.new, random.Random(10)
     small_topic(old, "t", partitions=2)

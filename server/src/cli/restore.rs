@@ -13,6 +13,7 @@ use crate::peers::{
 use crate::restore::{Place, RestoreError, Source, seed};
 use chronik_core::{Env, LogStore, NodeId};
 use chronik_storage_object::cold::{ColdOptions, DiskCache};
+use chronik_storage_object::manifest::aside_key;
 use chronik_storage_object::{Bucket, Claim, ColdReader, TierError, TierMetrics};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,6 +31,9 @@ pub(super) struct Command {
     /// Only says what would be restored; claims and writes nothing.
     #[structopt(long)]
     dry_run: bool,
+    /// Leaves out partitions of which the manifest is damaged or gone: they begin empty, and are named. Their objects stay.
+    #[structopt(long)]
+    skip_damaged: bool,
     #[structopt(flatten)]
     settings: Settings,
 }
@@ -82,6 +86,7 @@ async fn restore(command: &Command, config: &Config) -> Result<String, RestoreEr
     let bucket = compose::bucket_at(&command.from, config, &env, &metrics);
     let bucket = bucket.map_err(|error| RestoreError::Tier(error.into()))?;
     let source = Source::read(&*bucket, env.clock.wall_ms()).await?;
+    source.check_damage(command.skip_damaged)?;
     if command.dry_run {
         return Ok(summary(&source) + "nothing was changed\n");
     }
@@ -89,7 +94,7 @@ async fn restore(command: &Command, config: &Config) -> Result<String, RestoreEr
     let cache = Arc::new(DiskCache::none());
     let options = ColdOptions::default();
     let cold = ColdReader::new(Arc::clone(&bucket), env.clone(), options, cache, metrics);
-    let (mut source, cluster_id) = build(config, &env, (&bucket, &cold), (&owner, &nodes)).await?;
+    let (mut source, cluster_id) = build(command, config, &env, (&bucket, &cold), (&owner, &nodes)).await?;
     source.claim = owner;
     let mut text = summary(&source);
     let _ = writeln!(
@@ -148,6 +153,7 @@ fn empty_store(
 
 /// Claims the bucket, and builds the data directory.
 async fn build(
+    command: &Command,
     config: &Config,
     env: &Env,
     (bucket, cold): (&Arc<dyn Bucket>, &Arc<ColdReader>),
@@ -179,6 +185,7 @@ async fn build(
         claim.generation
     );
     let mut source = Source::read(&**bucket, env.clock.wall_ms()).await?;
+    source.check_damage(command.skip_damaged)?;
     source.fence(bucket, env, &claim).await?;
     let record: NodeRecord = file.record().await;
     let place = Place {
@@ -223,6 +230,13 @@ fn summary(source: &Source) -> String {
     text += &table(&["PARTITION", "RECOVERED OFFSETS", "SEGMENTS", "BYTES"], &rows);
     text += "not recovered: records at and after the end of these offsets, which were on local disks alone; members of \
              groups, which join again\n";
+    for damaged in &source.damaged {
+        let aside = aside_key(damaged.key);
+        let _ = writeln!(
+            text,
+            "left out: {damaged}; the partition begins empty, and its objects stay in the bucket as long as {aside} does"
+        );
+    }
     for unknown in &source.unknown {
         let _ = writeln!(
             text,

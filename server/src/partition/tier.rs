@@ -4,7 +4,7 @@
 //! data can go, in rounds that never wait for each other and that nothing waits for.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chronik_core::log_store::SegmentInfo;
@@ -45,7 +45,13 @@ struct Remote {
     /// What this replica does while it leads. Locked while a round runs.
     led: async_lock::Mutex<Option<Led>>,
     /// Why the last round was not finished.
-    failure: Mutex<Option<Arc<str>>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// Rounds that are not finished, one after the other.
+struct Trouble {
+    why: Arc<str>,
+    rounds: u64,
 }
 
 /// What a leader works with, in one term.
@@ -116,6 +122,35 @@ pub(super) struct Piece {
     pub(super) is_complete: bool,
 }
 
+impl Remote {
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells how a round ended where that is another end than the last one's: a store that is down fails every round.
+    fn note_round(&self, name: &str, error: Option<&TierRoundError>) {
+        let mut trouble = self.trouble();
+        let rounds = trouble.as_ref().map_or(0, |trouble| trouble.rounds);
+        let Some(error) = error else {
+            if rounds > 0 {
+                log::info!("event=tier_round_recovered partition={name} failed_rounds={rounds}");
+            }
+            *trouble = None;
+            return;
+        };
+        let why: Arc<str> = error.to_string().into();
+        if trouble.as_ref().is_none_or(|trouble| trouble.why != why) {
+            log::warn!(
+                "event=tier_round_failed partition={name} error=\"{error}\" failed_rounds_before={rounds}"
+            );
+        }
+        *trouble = Some(Trouble {
+            why,
+            rounds: rounds + 1,
+        });
+    }
+}
+
 impl PartitionTier {
     pub(super) fn new(spec: Option<TierSpec>, hot: &Arc<dyn LogReader>) -> Self {
         let view = Arc::new(TierView::default());
@@ -126,7 +161,7 @@ impl PartitionTier {
                 spec,
                 reader: Arc::new(reader),
                 led: async_lock::Mutex::new(None),
-                failure: Mutex::default(),
+                trouble: Mutex::default(),
             }
         });
         Self { view, remote }
@@ -186,11 +221,7 @@ impl Partition {
                 false => 0,
             },
             garbage: state.garbage().len(),
-            failure: remote
-                .failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            failure: remote.trouble().as_ref().map(|trouble| Arc::clone(&trouble.why)),
         })
     }
 
@@ -220,8 +251,7 @@ impl Partition {
                 *slot = None;
             }
         }
-        let failure = done.as_ref().err().map(|error| error.to_string().into());
-        *remote.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        remote.note_round(&self.name, done.as_ref().err());
         done
     }
 

@@ -16,7 +16,7 @@ mod seed;
 mod source;
 
 pub use seed::{Place, seed};
-pub use source::{RecoveredPartition, Source};
+pub use source::{DamagedPartition, RecoveredPartition, Source};
 
 use chronik_core::LogError;
 use chronik_storage_object::TierError;
@@ -32,6 +32,8 @@ pub enum RestoreError {
     Store(LogError),
     /// There is nothing to restore from, or the place is taken; the text says what to do.
     Refused(String),
+    /// The manifests of these partitions are damaged, and nobody agreed to leave them out.
+    Damaged(Vec<DamagedPartition>),
 }
 
 impl From<TierError> for RestoreError {
@@ -52,6 +54,17 @@ impl fmt::Display for RestoreError {
             Self::Tier(error) => write!(f, "the bucket: {error}"),
             Self::Store(error) => write!(f, "the data directory: {error}"),
             Self::Refused(what) => f.write_str(what),
+            Self::Damaged(partitions) => {
+                let count = partitions.len();
+                write!(
+                    f,
+                    "{count} partitions cannot be had again, because of their manifests:"
+                )?;
+                for partition in partitions {
+                    write!(f, "\n  {partition}")?;
+                }
+                f.write_str("\nput these objects back from a copy of the bucket, or leave the partitions out with --skip-damaged")
+            }
         }
     }
 }

@@ -6,13 +6,16 @@ use crate::cluster::state::{OFFSETS_TOPIC, State, Topic};
 use crate::group::backup::{METADATA_BACKUP, offsets_backup};
 use bytes::Bytes;
 use chronik_core::{Env, LogIndex, Offset, Term};
-use chronik_storage_object::manifest::{Fence, Publisher, read_manifest};
+use chronik_storage_object::manifest::{
+    Fence, Manifest, Publisher, aside_key, head_key, is_set_aside, read_manifest,
+};
 use chronik_storage_object::offline::partitions;
 use chronik_storage_object::{
     Backup, BackupWriter, Bucket, Claim, PartitionKey, TierError, TierState, read_backup,
 };
 use futures_util::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// By how much the new cluster's terms are beyond all that the bucket knows: more elections than the old one can have had
@@ -46,6 +49,25 @@ impl RecoveredPartition {
     }
 }
 
+/// A partition of which the manifest cannot be read, or is gone while objects are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedPartition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub index: u32,
+    /// The partition, as objects are named.
+    pub key: PartitionKey,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for DamagedPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}: {}", self.topic, self.index, self.reason)
+    }
+}
+
 /// What a bucket holds of a cluster.
 #[derive(Debug)]
 pub struct Source {
@@ -59,6 +81,8 @@ pub struct Source {
     pub applied: LogIndex,
     /// Every partition of every topic but the broker's own.
     pub partitions: Vec<RecoveredPartition>,
+    /// Those of them that nothing can be had of, because their manifests are damaged.
+    pub damaged: Vec<DamagedPartition>,
     /// Partitions with objects that no topic in the metadata has: created after the last copy, or deleted.
     pub unknown: Vec<PartitionKey>,
     /// The records of `__consumer_offsets`, by partition.
@@ -108,14 +132,28 @@ impl Source {
         let wanted = wanted(&state);
         let known: BTreeSet<PartitionKey> = wanted.iter().map(|(_, _, key)| *key).collect();
         let count = wanted.len();
+        // Listed before the manifests are read: what is listed was written before.
+        let listed = partitions(bucket).await?;
+        let listed = &listed;
         let read = |(topic, index, key)| async move {
-            let manifest = read_manifest(bucket, key).await?;
+            let there = listed.binary_search(&key).is_ok();
+            let manifest = readable_manifest(bucket, key, there).await?;
             Ok::<_, TierError>((topic, index, key, manifest))
         };
         let mut reads = stream::iter(wanted).map(read).buffered(REQUESTS);
         let (mut found, mut term) = (Vec::with_capacity(count), backup.fence.term);
+        let mut damaged = Vec::new();
         while let Some(read) = reads.next().await {
             let (topic, index, key, manifest) = read?;
+            let manifest = manifest.unwrap_or_else(|reason| {
+                damaged.push(DamagedPartition {
+                    topic: Arc::clone(&topic),
+                    index,
+                    key,
+                    reason,
+                });
+                None
+            });
             if let Some(head) = manifest.as_ref().map(|manifest| &manifest.head) {
                 term = term.max(head.fence.term).max(head.end.last.term);
             }
@@ -130,14 +168,16 @@ impl Source {
                 log::info!("event=restore_read partitions={} of={count}", found.len());
             }
         }
-        let mut unknown = partitions(bucket).await?;
-        unknown.retain(|partition| !known.contains(partition));
+        drop(reads);
+        let unknown = listed.iter().filter(|partition| !known.contains(partition));
+        let unknown = unknown.copied().collect();
         let mut source = Self {
             claim,
             state,
             metadata_at_ms: backup.at_ms,
             applied: LogIndex(backup.version),
             partitions: found,
+            damaged,
             unknown,
             offsets: BTreeMap::new(),
             committed: Vec::new(),
@@ -146,6 +186,17 @@ impl Source {
         source.read_offsets(bucket, wall_ms).await?;
         source.term = Term(source.term.0.saturating_add(TERMS_BEYOND));
         Ok(source)
+    }
+
+    /// Agrees to leave out what is damaged, or says what that is.
+    ///
+    /// # Errors
+    /// [`RestoreError::Damaged`] unless it `may_skip`, or nothing is.
+    pub fn check_damage(&self, may_skip: bool) -> Result<(), RestoreError> {
+        match self.damaged.is_empty() || may_skip {
+            true => Ok(()),
+            false => Err(RestoreError::Damaged(self.damaged.clone())),
+        }
     }
 
     async fn read_offsets(&mut self, bucket: &dyn Bucket, wall_ms: i64) -> Result<(), RestoreError> {
@@ -204,7 +255,9 @@ impl Source {
         }
         let keys: Vec<_> = wanted(&self.state).into_iter().map(|(_, _, key)| key).collect();
         let count = keys.len();
-        let taken = |key| take_over(bucket, env, key, fence);
+        let damaged: BTreeSet<PartitionKey> = self.damaged.iter().map(|one| one.key).collect();
+        let damaged = &damaged;
+        let taken = |key| take_over(bucket, env, key, fence, damaged.contains(&key));
         let mut states = stream::iter(keys).map(taken).buffered(REQUESTS).enumerate();
         while let Some((number, state)) = states.next().await {
             let state = state?;
@@ -230,16 +283,48 @@ fn wanted(state: &State) -> Vec<(Arc<str>, u32, PartitionKey)> {
     partitions.collect()
 }
 
+/// A partition's manifest; the inner error says why there is none that can be read. `there` says that the partition has
+/// objects.
+async fn readable_manifest(
+    bucket: &dyn Bucket,
+    key: PartitionKey,
+    there: bool,
+) -> Result<Result<Option<Manifest>, String>, TierError> {
+    let manifest = match read_manifest(bucket, key).await {
+        Ok(manifest) => manifest,
+        Err(error @ (TierError::Damaged { .. } | TierError::Missing { .. })) => {
+            return Ok(Err(error.to_string()));
+        }
+        Err(error) => return Err(error),
+    };
+    let gone = || format!("the manifest {} is gone, and objects are there", head_key(key));
+    match &manifest {
+        None if there => Ok(Err(gone())),
+        Some(found) if there && found.state.segments().is_empty() && is_set_aside(bucket, key).await? => {
+            let reason = format!("a restore before this one put {} aside", aside_key(key));
+            Ok(Err(reason))
+        }
+        _ => Ok(Ok(manifest)),
+    }
+}
+
 /// Puts a partition's manifest under `fence`, whatever the old cluster does meanwhile; returns what it says.
 async fn take_over(
     bucket: &Arc<dyn Bucket>,
     env: &Env,
     key: PartitionKey,
     fence: Fence,
+    damaged: bool,
 ) -> Result<TierState, RestoreError> {
     for _ in 0..ROUNDS {
-        let manifest = read_manifest(&**bucket, key).await?;
         let mut publisher = Publisher::new(Arc::clone(bucket), env.clone(), key, fence);
+        if damaged {
+            match publisher.set_aside().await? {
+                true => return Ok(TierState::default()),
+                false => continue,
+            }
+        }
+        let manifest = read_manifest(&**bucket, key).await?;
         if publisher.take_over(manifest.as_ref()).await? {
             return Ok(manifest.map(|manifest| manifest.state).unwrap_or_default());
         }

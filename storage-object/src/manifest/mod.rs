@@ -16,7 +16,7 @@ pub use fence::Fence;
 pub use head::{Head, PageRef};
 pub use publish::Publisher;
 pub(crate) use read::read_segments;
-pub use read::{Manifest, read_manifest};
+pub use read::{Manifest, is_set_aside, read_manifest};
 
 use crate::key::PartitionKey;
 
@@ -31,6 +31,12 @@ const OBJECT_BYTES_MAX: u64 = 64 << 20;
 #[must_use]
 pub fn head_key(partition: PartitionKey) -> String {
     format!("{}/manifest", partition.folder())
+}
+
+/// The key of a manifest that could not be read and was put aside. The object is empty where there was none.
+#[must_use]
+pub fn aside_key(partition: PartitionKey) -> String {
+    format!("{}/manifest.damaged", partition.folder())
 }
 
 /// The folder of a partition's pages.

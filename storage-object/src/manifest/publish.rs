@@ -1,11 +1,12 @@
 //! Writing a manifest: pages first, then the head, by compare-and-swap under a fence.
 
-use super::read::read_head;
-use super::{Fence, HEAD_SEGMENTS_MAX, Head, Manifest, PAGE_SEGMENTS, PageRef, head_key, page};
+use super::read::{head_object, read_head};
+use super::{Fence, HEAD_SEGMENTS_MAX, Head, Manifest, PAGE_SEGMENTS, PageRef, aside_key, head_key, page};
 use crate::bucket::{Bucket, Condition, StoreErrorKind, Version};
 use crate::error::TierError;
 use crate::key::PartitionKey;
 use crate::state::{SegmentMeta, TierCommand, TierState};
+use bytes::Bytes;
 use chronik_core::Env;
 use std::sync::Arc;
 
@@ -59,6 +60,43 @@ impl Publisher {
             None => (None, &nothing),
         };
         let written = self.replace(current, state).await?;
+        let done = written.is_some();
+        self.known = written.map(Some);
+        Ok(done)
+    }
+
+    /// Puts an empty manifest in the place of one that cannot be read, or that is gone. What was there is kept beside it, as
+    /// [`aside_key`]: as long as that object is there, nothing of the partition is deleted as an orphan. False where
+    /// somebody wrote meanwhile: then it is to be done again.
+    ///
+    /// # Errors
+    /// [`TierError::Fenced`] where a newer owner has written.
+    pub async fn set_aside(&mut self) -> Result<bool, TierError> {
+        let found = head_object(&*self.bucket, self.partition).await?;
+        let (body, condition, sequence) = match found {
+            Some((_, object)) => {
+                let head = Head::parse(&object.data, self.partition).ok();
+                if let Some(head) = head.as_ref().filter(|head| !self.fence.may_replace(&head.fence)) {
+                    return Err(TierError::Fenced {
+                        owner: head.fence.to_string().into(),
+                    });
+                }
+                let sequence = head.map_or(0, |head| head.sequence);
+                (object.data, Condition::Unchanged(object.version), sequence)
+            }
+            None => (Bytes::new(), Condition::Absent, 0),
+        };
+        let aside = self
+            .bucket
+            .put(&aside_key(self.partition), vec![body], Condition::Absent);
+        match aside.await {
+            Ok(_) => {}
+            // Done before, and interrupted: what was kept then is what was damaged.
+            Err(error) if error.kind == StoreErrorKind::Conflict => {}
+            Err(error) => return Err(error.into()),
+        }
+        let place = (condition, sequence + 1, Vec::new());
+        let written = self.write(place, &TierState::default()).await?;
         let done = written.is_some();
         self.known = written.map(Some);
         Ok(done)
@@ -149,10 +187,20 @@ impl Publisher {
         current: Option<(Head, Version)>,
         state: &TierState,
     ) -> Result<Option<(Head, Version)>, TierError> {
-        let (condition, sequence, old_pages) = match current {
+        let place = match current {
             Some((head, version)) => (Condition::Unchanged(version), head.sequence + 1, head.pages),
             None => (Condition::Absent, 1, Vec::new()),
         };
+        self.write(place, state).await
+    }
+
+    /// Writes a head on a condition, as the one with this number and upon these pages; none where the condition does not
+    /// hold.
+    async fn write(
+        &self,
+        (condition, sequence, old_pages): (Condition, u64, Vec<PageRef>),
+        state: &TierState,
+    ) -> Result<Option<(Head, Version)>, TierError> {
         let start = state.offsets().start;
         let (pages, held) = self.layout(old_pages, state).await?;
         let head = Head {

@@ -1,6 +1,6 @@
 //! Reading a manifest, by whoever can read the bucket.
 
-use super::{Head, OBJECT_BYTES_MAX, PageRef, head_key, page};
+use super::{Head, OBJECT_BYTES_MAX, PageRef, aside_key, head_key, page};
 use crate::bucket::{Bucket, Object, StoreErrorKind, Version, Want};
 use crate::error::TierError;
 use crate::key::PartitionKey;
@@ -31,7 +31,7 @@ pub(super) async fn read_head(
     Ok(Some((head, object.version)))
 }
 
-async fn head_object(
+pub(super) async fn head_object(
     bucket: &dyn Bucket,
     partition: PartitionKey,
 ) -> Result<Option<(String, Object)>, TierError> {
@@ -68,6 +68,18 @@ pub async fn read_manifest(
     SegmentMeta::check_chain(&segments).map_err(TierError::malformed(&head_key(partition)))?;
     let state = TierState::restored(segments, head.end, head.state_version);
     Ok(Some(Manifest { head, version, state }))
+}
+
+/// Whether the partition's manifest was put aside ([`Publisher::set_aside`](super::Publisher::set_aside)).
+///
+/// # Errors
+/// [`TierError::Store`].
+pub async fn is_set_aside(bucket: &dyn Bucket, partition: PartitionKey) -> Result<bool, TierError> {
+    match bucket.get(&aside_key(partition), Want::Meta).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The segments that a manifest names, also where they contradict each other: for whoever looks for what is wrong.

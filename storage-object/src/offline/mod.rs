@@ -2,13 +2,11 @@
 
 mod entries;
 mod last_state;
-mod remove;
 mod scrub;
 
 pub use entries::Entries;
 pub use last_state::LastState;
-pub use remove::{Removed, remove_partition};
-pub use scrub::{Finding, ScrubReport, delete_orphans, scrub, verify_object};
+pub use scrub::{Finding, ScrubReport, scrub, verify_object};
 
 use crate::bucket::{Bucket, ObjectMeta};
 use crate::error::TierError;

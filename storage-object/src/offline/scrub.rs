@@ -6,10 +6,9 @@ use crate::error::TierError;
 use crate::format::{CHUNK_BYTES, Footer, Frames, OBJECT_HEADER, TRAILER_BYTES, Trailer};
 use crate::key::{PartitionKey, SegmentKey};
 use crate::manifest::{pages_folder, read_segments};
-use crate::metrics::TierMetrics;
-use crate::state::{SegmentMeta, TierState};
+use crate::state::SegmentMeta;
 use bytes::Bytes;
-use chronik_core::{Env, Offset};
+use chronik_core::Offset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -252,48 +251,6 @@ fn whole(object: &Bytes, key: &SegmentKey) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("it has {entries} entries and says {}", footer.entries)),
     }
-}
-
-/// Deletes the orphans that are older than `age_ms`, each looked at once more, if no state that follows `state` can refer
-/// to them. `state` is an applied state of the partition that was published. Segments that start at its end or later may
-/// be on their way to be referenced, and stay; so do objects that are no segments. Returns how many were deleted.
-///
-/// # Errors
-/// [`TierError::Store`].
-pub async fn delete_orphans(
-    bucket: &dyn Bucket,
-    env: &Env,
-    report: &ScrubReport,
-    state: &TierState,
-    age_ms: i64,
-    metrics: &TierMetrics,
-) -> Result<u64, TierError> {
-    let mut deleted = 0;
-    for finding in &report.findings {
-        let Finding::Orphan { key, modified_ms, .. } = finding else {
-            continue;
-        };
-        if env.clock.wall_ms().saturating_sub(*modified_ms) < age_ms {
-            continue;
-        }
-        // What is no segment is left alone: a page can be referenced again, and of the rest nothing is known.
-        let past = key.parse::<SegmentKey>().is_ok_and(|key| state.is_past(&key));
-        if !past {
-            continue;
-        }
-        let unchanged = match bucket.get(key, Want::Meta).await {
-            Ok(now) => now.meta.modified_ms == *modified_ms,
-            Err(error) if error.kind == StoreErrorKind::NotFound => false,
-            Err(error) => return Err(error.into()),
-        };
-        if !unchanged {
-            continue;
-        }
-        bucket.delete(key).await?;
-        metrics.segments_deleted.one();
-        deleted += 1;
-    }
-    Ok(deleted)
 }
 
 #[cfg(test)]

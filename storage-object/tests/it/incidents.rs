@@ -7,7 +7,8 @@ use chronik_conformance::world::Seed;
 use chronik_core::Offset;
 use chronik_storage_object::bucket::{Bucket, Condition, Want};
 use chronik_storage_object::manifest::pages_folder;
-use chronik_storage_object::offline::{Finding, delete_orphans, list_all, partitions, scrub};
+use chronik_storage_object::offline::{Finding, list_all, partitions, scrub};
+use chronik_storage_object::orphans::delete_orphans;
 use chronik_storage_object::{SegmentKey, TierCommand};
 use std::time::Duration;
 

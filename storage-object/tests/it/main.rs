@@ -5,5 +5,6 @@ mod buckets;
 mod cluster;
 mod faulty;
 mod incidents;
+mod leavings;
 mod model;
 mod real;

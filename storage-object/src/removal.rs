@@ -1,11 +1,11 @@
-//! Taking a partition out of the bucket whose topic was deleted.
+//! Taking a partition out of the bucket whose topic was deleted: by the leader of the metadata, while others serve.
 
-use super::list_all;
 use crate::bucket::Bucket;
 use crate::claim::Claim;
 use crate::error::TierError;
 use crate::key::PartitionKey;
 use crate::manifest::{Fence, Publisher, head_key, read_manifest};
+use crate::offline::list_all;
 use chronik_core::{Env, Term};
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ use std::sync::Arc;
 pub enum Removed {
     /// Nothing is left of it; so many objects were deleted.
     Done(usize),
-    /// It was published under another claim, or never: it may be another cluster's, and nothing was done.
+    /// It was published under another claim: it may be another cluster's, and nothing was done.
     NotOurs,
 }
 
 /// Deletes everything of a partition that no leader writes any more. First a manifest without segments is published, one
 /// term later than the last, so that a leader of the past cannot add to it; the manifest goes last, so that a removal
-/// that was interrupted can be done again.
+/// that was interrupted can be done again. Of uploads that no manifest ever named, nobody says whose they are: the caller
+/// knows that the bucket is this cluster's own, and that no topic has this id, which is never issued twice.
 ///
 /// # Errors
 /// [`TierError::Fenced`], [`TierError::Store`]; what is left is removed by the next call.
@@ -31,7 +32,7 @@ pub async fn remove_partition(
     partition: PartitionKey,
 ) -> Result<Removed, TierError> {
     let Some(manifest) = read_manifest(&**bucket, partition).await? else {
-        return Ok(Removed::NotOurs);
+        return remove_unpublished(bucket, env, claim, partition).await;
     };
     let written = manifest.head.fence;
     if written.claim != claim.generation || written.cluster != claim.cluster() {
@@ -46,6 +47,27 @@ pub async fn remove_partition(
     );
     let mut publisher = Publisher::new(Arc::clone(bucket), env.clone(), partition, fence);
     publisher.publish(&state).await?;
+    delete_all(bucket, partition).await
+}
+
+/// Deletes the uploads of a partition that was never published, under a manifest that no leader of the past can replace.
+async fn remove_unpublished(
+    bucket: &Arc<dyn Bucket>,
+    env: &Env,
+    claim: &Claim,
+    partition: PartitionKey,
+) -> Result<Removed, TierError> {
+    let fence = Fence::new(claim.generation, Term(u64::MAX), claim.cluster());
+    let mut publisher = Publisher::new(Arc::clone(bucket), env.clone(), partition, fence);
+    if !publisher.take_over(None).await? {
+        let what = format!("{partition} was published while it was removed");
+        return Err(TierError::Refused(what.into()));
+    }
+    delete_all(bucket, partition).await
+}
+
+/// Deletes a partition's objects, its manifest last.
+async fn delete_all(bucket: &Arc<dyn Bucket>, partition: PartitionKey) -> Result<Removed, TierError> {
     let head = head_key(partition);
     let mut deleted = 0;
     for object in list_all(&**bucket, &partition.folder()).await? {
