@@ -24,8 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target/mutants"
 PAGE = ROOT / "docs/conformance/mutants.md"
 # What judges a mutant.
-JUDGES = {"cluster": "server/tests/simulation.rs", "store": "storage-mmap/tests/conformance.rs"}
-CRATES = ["conformance", "consensus", "core", "storage-mmap"]
+JUDGES = {
+    "cluster": "server/tests/simulation.rs",
+    "store": "storage-mmap/tests/conformance.rs",
+    "partitions": "server/tests/partitions/main.rs",
+}
+CRATES = ["conformance", "consensus", "core", "server", "storage-mmap", "storage-object", "transport-capnp"]
+# How many runs, always the same ones, look for a mutant of the partitions.
+PARTITION_RUNS = 40
 # A mutant that makes a check hang is noticed too.
 LIMIT_S = 900
 
@@ -54,11 +60,20 @@ path = "../cluster.rs"
 name = "chronik-mutants-store"
 path = "../store.rs"
 
+[[bin]]
+name = "chronik-mutants-partitions"
+path = "../server/tests/partitions/main.rs"
+
 [dependencies]
+async-channel.workspace = true
+bytes.workspace = true
 chronik-conformance.workspace = true
 chronik-consensus.workspace = true
 chronik-core.workspace = true
+chronik-server.workspace = true
 chronik-storage-mmap.workspace = true
+chronik-storage-object.workspace = true
+futures-lite.workspace = true
 """
 
 
@@ -127,9 +142,12 @@ def build(files):
     members = json.dumps([*CRATES, "mutants"])
     manifest = [f"members = {members}" if line.startswith("members = ") else line for line in manifest]
     manifest = [line for line in manifest if not line.startswith("exclude = ")]
+    manifest.insert(manifest.index("[workspace.dependencies]") + 1, 'chronik-server = { path = "server" }')
     write(tree / "Cargo.toml", "\n".join(manifest))
     write(tree / "mutants/Cargo.toml", MANIFEST)
     for judge, source in JUDGES.items():
+        if judge == "partitions":
+            continue  # It has modules of its own, and is built where it lies.
         write(tree / f"{judge}.rs", (ROOT / source).read_text())
     shutil.copy(ROOT / "Cargo.lock", tree / "Cargo.lock")
     env = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target"), "CARGO_INCREMENTAL": "0"}
@@ -169,6 +187,22 @@ def survey(name, runs):
     return len({words[0] for words in lines}), broken
 
 
+def judge_partitions(name):
+    """What runs of the simulated partitions make of a mutant, or of none; stops at the first few that fail."""
+    env = os.environ | {"CHRONIK_PRODUCT_MUTANT": name, "CHRONIK_SWARM": f"{PARTITION_RUNS}@1"}
+    env.pop("CHRONIK_SEED", None)
+    try:
+        run = subprocess.run([program_of("partitions")], env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return {"killed": True, "by": [], "saw": f"the runs did not end within {LIMIT_S} s", "seeds": "-"}
+    found = re.findall(r"^CHRONIK_SEED=(\S+) ([a-z-]+): (.*)", run.stdout, re.M)
+    rules = list(dict.fromkeys(rule for _, rule, _ in found))
+    count = len({seed for seed, _, _ in found})
+    saw = found[0][2] if found else run.stdout.strip().split("\n")[-1]
+    by = [f"`{rule}`" for rule in rules] or ["the count of what must happen"]
+    return {"killed": run.returncode != 0, "by": by, "saw": saw, "seeds": f"{count} of {PARTITION_RUNS} fail"}
+
+
 def broken_by(check):
     """The clause that a failed check saw broken: that of another, where the oracle stopped the scene."""
     other = re.match(r"([A-Z]+-[A-Z]+-[0-9]+): ", check["evidence"])
@@ -186,6 +220,8 @@ def seeds_of(check):
 def judge(mutant):
     """What became of a mutant: by which checks it was noticed, those of its own clause first, and what they saw."""
     name, clause, judged_by = mutant["name"], mutant["clause"], mutant.get("judge", "cluster")
+    if judged_by == "partitions":
+        return judge_partitions(name)
     for filters in ([clause], []):
         failed = play(judged_by, name, *filters)
         if failed is None:
@@ -212,8 +248,9 @@ def judge_at_random(mutant, runs):
 HEAD = """# Defects of the product that the checks notice
 
 Written by `tests/mutants/run.py` at revision `{revision}`. Each row is a defect that was put into the product's own code, the
-raft-rs engine and the segment store; `tests/mutants/mutants.toml` has the lines. The first table was judged by
-`server/tests/simulation.rs`, whole clusters of that code under random faults, the second in part by the log store suite. The
+raft-rs engine, the segment store, the partitions and their tier; `tests/mutants/mutants.toml` has the lines. The first table was judged by
+`server/tests/simulation.rs`, whole clusters of that code under random faults, the third by the log store suite,
+the fourth by `server/tests/partitions`, whole clusters of partitions with their tier, whose rules it names. The
 checks of the mutant's own clause look first, all others where they see nothing, and more random runs where those see nothing.
 *Seeds* is how many random runs the quickest check needed; `-` where a scene noticed the defect and no random run did. CI
 checks that every mutant can still be made of the sources.
@@ -221,7 +258,8 @@ checks that every mutant can still be made of the sources.
 TABLES = [
     ("Noticed by the simulated cluster", lambda mutant: "fixed" not in mutant and "judge" not in mutant),
     ("Defects that the product once had", lambda mutant: "fixed" in mutant),
-    ("Noticed by the log store suite", lambda mutant: "fixed" not in mutant and "judge" in mutant),
+    ("Noticed by the log store suite", lambda mutant: "fixed" not in mutant and mutant.get("judge") == "store"),
+    ("Noticed by the simulated partitions", lambda mutant: "fixed" not in mutant and mutant.get("judge") == "partitions"),
 ]
 
 
@@ -276,7 +314,10 @@ def main():
     build(files)
     wanted = [mutant for mutant in mutants if not chosen.names or mutant["name"] in chosen.names]
     for judged_by in sorted({mutant.get("judge", "cluster") for mutant in wanted}):
-        if failed := play(judged_by, ""):
+        if judged_by == "partitions":
+            if (result := judge_partitions(""))["killed"]:
+                sys.exit(f"error: without a mutant the simulated partitions fail: {result}")
+        elif failed := play(judged_by, ""):
             sys.exit(f"error: without a mutant these fail: {[check['name'] for check in failed]}")
     print("without a mutant all checks pass", flush=True)
     results = []

@@ -131,6 +131,12 @@ impl Oracle {
         state.delete_asked = state.delete_asked.max(to);
     }
 
+    /// Where the log starts at most, for all that was deleted; none where retention deletes as it sees fit.
+    pub(crate) fn deleted_below(&self) -> Option<i64> {
+        let state = self.lock();
+        (!state.deletes_by_retention).then_some(state.delete_asked)
+    }
+
     /// The end of what was seen as committed.
     pub(crate) fn seen_end(&self) -> i64 {
         let state = self.lock();
