@@ -55,10 +55,12 @@ class Producing:
     def __init__(self, cluster, topic, partitions, name, rate=300, config=None):
         self.topic, self.partitions, self.name, self.rate = topic, partitions, name, rate
         self.sends, self.fatal, self.acked = [], [], 0
-        # A delivery that fails for good is no proof that the record is not there: its outcome is unknown.
+        # A delivery that fails for good is no proof that the record is not there: its outcome is unknown. When messages
+        # run out of time, librdkafka begins a new epoch and writes again what is in flight, so that what is in the log
+        # already is there twice: they get more time than an outage may last.
         self.producer = Producer({
             "bootstrap.servers": cluster.bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 2,
-            "message.timeout.ms": 60000, "request.timeout.ms": 5000, "retry.backoff.ms": 20,
+            "message.timeout.ms": 300000, "request.timeout.ms": 5000, "retry.backoff.ms": 20,
             "retry.backoff.max.ms": 200, "error_cb": self.on_error, **IMPATIENT, **(config or {})})
         self.worker = Worker(name, self.work)
         self.worker.start()
