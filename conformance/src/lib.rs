@@ -6,6 +6,7 @@
 //! - [`world`]: a disk that loses what was not synced, a clock, tasks and disk threads that move step by step.
 //! - [`model`]: the sequential specification that answers are compared with.
 //! - [`reference`](mod@reference): small, correct backends, and switches that break them.
+//! - [`survey`](mod@survey): many seeds of a simulation at once, and failing runs with fewer faults.
 //! - [`check`] and [`runner`]: what a check is, and the command line that runs checks.
 
 pub mod check;
@@ -14,5 +15,6 @@ pub mod log_store;
 pub mod model;
 pub mod reference;
 pub mod runner;
+pub mod survey;
 pub mod transport;
 pub mod world;

@@ -32,6 +32,7 @@ pub use swarm::RunReport;
 use crate::check::{Failure, Level, Marks, Trial, Verdict};
 use crate::reference::{MemOptions, MemStore};
 use crate::runner::{self, Args};
+use crate::survey::{self, Batch, Breach, Played};
 use crate::world::Seed;
 use chronik_core::consensus::Consensus;
 use chronik_core::transport::{InboundStream, Transport};
@@ -40,7 +41,6 @@ use cluster::{Cluster, Shape};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use swarm::Swarm;
 
 /// Where an engine sits: its node, what it takes from outside, and its connections.
@@ -248,40 +248,30 @@ fn replay<B: Backend>(backend: &B, text: &str) -> ExitCode {
 
 /// Runs many seeds, and names those that break a clause.
 fn survey<B: Backend>(backend: &B, text: &str) -> ExitCode {
-    let (count, base) = text.split_once('@').unwrap_or((text, "1"));
-    let (Ok(count), Ok(base)) = (count.parse::<u64>(), base.parse::<Seed>()) else {
-        runner::say(&format!("error: CHRONIK_SWARM={text} is no number of seeds"));
-        return ExitCode::from(2);
+    let batch = match Batch::parse(text) {
+        Ok(batch) => batch,
+        Err(what) => {
+            runner::say(&format!("error: {what}"));
+            return ExitCode::from(2);
+        }
     };
-    runner::say(&format!(
-        "a swarm of {count} seeds, base {base}, on {}",
-        backend.name()
-    ));
-    let (next, failed, marks) = (AtomicU64::new(0), AtomicU64::new(0), Marks::default());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    if number >= count {
-                        return;
-                    }
-                    let plan = plan::Plan::random(base.child("survey").nth(number));
-                    let (report, met) = swarm::run(backend, &plan);
-                    marks.merge(&met);
-                    failed.fetch_add(u64::from(!report.violations.is_empty()), Ordering::SeqCst);
-                    for violation in &report.violations {
-                        let (seed, clause) = (report.seed, violation.clause);
-                        runner::say(&format!("CHRONIK_SEED={seed} {clause}: {}", violation.what));
-                    }
-                }
-            });
+    runner::say(&format!("a swarm of {batch}, on {}", backend.name()));
+    let outcome = survey::survey(batch, |number| {
+        let plan = plan::Plan::random(batch.base.child("survey").nth(number));
+        let (report, marks) = swarm::run(backend, &plan);
+        let breaches = report.violations.into_iter().map(|violation| Breach {
+            rule: violation.clause,
+            what: violation.what,
+        });
+        Played {
+            seed: report.seed,
+            breaches: breaches.collect(),
+            marks,
         }
     });
-    let failed = failed.into_inner();
-    runner::say(&format!("met: {marks}"));
-    runner::say(&format!("{} seeds passed, {failed} seeds failed", count - failed));
-    if failed == 0 {
+    runner::say(&format!("met: {}", outcome.marks));
+    runner::say(&outcome.to_string());
+    if outcome.is_clean() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -10,6 +10,7 @@ use super::node::member;
 use super::oracle::Violation;
 use super::plan::{Fault, Plan};
 use crate::check::{Failure, Marks};
+use crate::survey;
 use crate::world::disk::{self, DropAll, KeepAll, KeepFirst, Op};
 use crate::world::net::{End, NetOptions};
 use crate::world::{Prng, Seed, locked};
@@ -324,30 +325,19 @@ fn ask(cluster: &Cluster<'_>, change: MembershipChange) {
     }
 }
 
-/// Leaves out faults for as long as the run still breaks `clause`; `tries` bounds the effort.
+/// The plan of a seed with as few faults as still break `clause`; `tries` bounds the effort.
 pub(super) fn shrink(backend: &dyn Backend, seed: Seed, clause: &str, tries: u32) -> Plan {
-    let mut best = Plan::random(seed);
-    let mut left = tries;
-    let mut chunk = best.faults.len().div_ceil(2);
-    while chunk > 0 && left > 0 {
-        let mut at = 0;
-        while at < best.faults.len() && left > 0 {
-            let mut smaller = best.clone();
-            let end = (at + chunk).min(smaller.faults.len());
-            smaller.faults.drain(at..end);
-            left -= 1;
-            let (report, _) = run(backend, &smaller);
-            if report
-                .violations
-                .iter()
-                .any(|violation| violation.clause == clause)
-            {
-                best = smaller;
-            } else {
-                at += chunk;
-            }
-        }
-        chunk /= 2;
-    }
-    best
+    let mut plan = Plan::random(seed);
+    plan.faults = survey::shrink(&plan.faults, tries, |faults| {
+        let fewer = Plan {
+            faults: faults.to_vec(),
+            ..plan.clone()
+        };
+        let (report, _) = run(backend, &fewer);
+        report
+            .violations
+            .iter()
+            .any(|violation| violation.clause == clause)
+    });
+    plan
 }

@@ -14,14 +14,13 @@ mod producer;
 mod reader;
 mod run;
 
-use chronik_conformance::check::Marks;
+use chronik_conformance::survey::{self, Batch, Played};
 use chronik_conformance::world::Seed;
 use plan::{Fault, Plan};
 use run::{Report, run};
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs that say something: these happen in any few dozen of them.
 const MUST_HAPPEN: [&str; 12] = [
@@ -48,7 +47,7 @@ fn main() -> ExitCode {
         return replay(&text);
     }
     let text = std::env::var("CHRONIK_SWARM").unwrap_or_else(|_| format!("{SEEDS}@1"));
-    survey(&text)
+    survey_seeds(&text)
 }
 
 /// A closed pipe is the reader's choice.
@@ -57,10 +56,8 @@ fn say(line: &str) {
 }
 
 fn tell(report: &Report) {
-    for violation in &report.violations {
-        let (seed, rule) = (report.seed, violation.rule);
-        say(&format!("CHRONIK_SEED={seed} {rule}: {}", violation.what));
-    }
+    let breaches = report.breaches.iter();
+    breaches.for_each(|breach| breach.tell(report.seed));
 }
 
 /// Runs one seed twice, which must show the same, and looks for the fewest faults that still break its first rule.
@@ -81,7 +78,7 @@ fn replay(text: &str) -> ExitCode {
         say(&format!("error: a second run shows {:x?}", again.digest));
         return ExitCode::FAILURE;
     }
-    let Some(first) = report.violations.first() else {
+    let Some(first) = report.breaches.first() else {
         say("no breach");
         return ExitCode::SUCCESS;
     };
@@ -98,75 +95,53 @@ fn replay(text: &str) -> ExitCode {
 
 /// Leaves out faults for as long as the run still breaks `rule`.
 fn shrink(plan: &Plan, rule: &str) -> Plan {
-    let mut best = plan.clone();
-    let mut tries = 100;
-    let mut chunk = best.faults.len().div_ceil(2);
-    while chunk > 0 && tries > 0 {
-        let mut at = 0;
-        while at < best.faults.len() && tries > 0 {
-            let mut smaller = best.clone();
-            let end = (at + chunk).min(smaller.faults.len());
-            smaller.faults.drain(at..end);
-            tries -= 1;
-            if run(&smaller)
-                .violations
-                .iter()
-                .any(|violation| violation.rule == rule)
-            {
-                best = smaller;
-            } else {
-                at += chunk;
-            }
-        }
-        chunk /= 2;
+    let faults = survey::shrink(&plan.faults, 100, |faults| {
+        let fewer = Plan {
+            faults: faults.to_vec(),
+            ..plan.clone()
+        };
+        run(&fewer).breaches.iter().any(|breach| breach.rule == rule)
+    });
+    Plan {
+        faults,
+        ..plan.clone()
     }
-    best
 }
 
 /// Runs many seeds, and names those that break a rule.
-fn survey(text: &str) -> ExitCode {
-    let (count, base) = text.split_once('@').unwrap_or((text, "1"));
-    let (Ok(count), Ok(base)) = (count.parse::<u64>(), base.parse::<Seed>()) else {
-        say(&format!("error: CHRONIK_SWARM={text} is no number of seeds"));
-        return ExitCode::from(2);
+fn survey_seeds(text: &str) -> ExitCode {
+    let batch = match Batch::parse(text) {
+        Ok(batch) => batch,
+        Err(what) => {
+            say(&format!("error: {what}"));
+            return ExitCode::from(2);
+        }
     };
-    say(&format!("{count} seeds, base {base}"));
-    let (next, failed, marks) = (AtomicU64::new(0), AtomicU64::new(0), Marks::default());
-    let faults = Mutex::new(0_usize);
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    if number >= count {
-                        return;
-                    }
-                    let plan = Plan::random(base.child("partitions").nth(number));
-                    let report = run(&plan);
-                    tell(&report);
-                    marks.merge(&report.marks);
-                    failed.fetch_add(u64::from(!report.violations.is_empty()), Ordering::SeqCst);
-                    let ends =
-                        |fault: &Fault| matches!(fault, Fault::StartAll | Fault::Heal | Fault::Resume(_));
-                    let count = plan.faults.iter().filter(|(_, fault)| !ends(fault)).count();
-                    *faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += count;
-                }
-            });
+    say(&batch.to_string());
+    let faults = AtomicUsize::new(0);
+    let outcome = survey::survey(batch, |number| {
+        let plan = Plan::random(batch.base.child("partitions").nth(number));
+        let ends = |fault: &Fault| matches!(fault, Fault::StartAll | Fault::Heal | Fault::Resume(_));
+        let count = plan.faults.iter().filter(|(_, fault)| !ends(fault)).count();
+        faults.fetch_add(count, Ordering::SeqCst);
+        let report = run(&plan);
+        Played {
+            seed: report.seed,
+            breaches: report.breaches,
+            marks: report.marks,
         }
     });
-    let failed = failed.into_inner();
-    let faults = faults.into_inner().unwrap_or_default();
-    say(&format!("met: {marks}; faults {faults}"));
-    say(&format!("{} seeds passed, {failed} seeds failed", count - failed));
-    let vacuous = if count >= SEEDS {
-        marks.require(&MUST_HAPPEN)
+    say(&format!("met: {}; faults {}", outcome.marks, faults.into_inner()));
+    say(&outcome.to_string());
+    let vacuous = if batch.count >= SEEDS {
+        outcome.marks.require(&MUST_HAPPEN)
     } else {
         Ok(())
     };
     if let Err(missed) = &vacuous {
         say(&format!("error: the runs say nothing: {missed}"));
     }
-    if failed == 0 && vacuous.is_ok() {
+    if outcome.is_clean() && vacuous.is_ok() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chronik_conformance::check::Marks;
+use chronik_conformance::survey::Breach;
 use chronik_server::kafka::record::{BatchView, Batches, ProducerFields};
 use chronik_server::partition::{Fetched, View};
 use std::collections::BTreeMap;
@@ -16,12 +17,6 @@ const STAMPED_BYTES: usize = 16;
 pub(crate) struct At {
     pub(crate) node: u64,
     pub(crate) start: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation {
-    pub(crate) rule: &'static str,
-    pub(crate) what: String,
 }
 
 /// A batch that was acknowledged to a producer that asked for all replicas.
@@ -62,7 +57,7 @@ struct Answers {
 
 #[derive(Debug, Default)]
 struct State {
-    violations: Vec<Violation>,
+    breaches: Vec<Breach>,
     acked: BTreeMap<i64, Acked>,
     acked_ends: BTreeMap<i32, i64>,
     seen: BTreeMap<i64, Bytes>,
@@ -84,8 +79,8 @@ pub(crate) struct Oracle {
 
 impl State {
     fn violate(&mut self, rule: &'static str, what: String) {
-        if !self.violations.iter().any(|violation| violation.rule == rule) {
-            self.violations.push(Violation { rule, what });
+        if !self.breaches.iter().any(|breach| breach.rule == rule) {
+            self.breaches.push(Breach { rule, what });
         }
     }
 
@@ -116,8 +111,8 @@ impl Oracle {
         self.lock().violate(rule, what.into());
     }
 
-    pub(crate) fn violations(&self) -> Vec<Violation> {
-        self.lock().violations.clone()
+    pub(crate) fn breaches(&self) -> Vec<Breach> {
+        self.lock().breaches.clone()
     }
 
     /// A digest of all that was acknowledged and read.

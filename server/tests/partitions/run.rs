@@ -3,10 +3,11 @@
 use crate::access::{Access, replica};
 use crate::bucket::SimBucket;
 use crate::node::{Node, World};
-use crate::oracle::{Oracle, Violation};
+use crate::oracle::Oracle;
 use crate::plan::{BucketFaults, Fault, NODES, Plan};
 use crate::{producer, reader};
 use chronik_conformance::check::Marks;
+use chronik_conformance::survey::Breach;
 use chronik_conformance::world::disk::{self, Chooser, DropAll, KeepAll, Op};
 use chronik_conformance::world::net::{End, NetOptions, SimNet};
 use chronik_conformance::world::{Prng, Seed, SimEnv};
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a run of one seed showed.
 pub(crate) struct Report {
     pub(crate) seed: Seed,
-    pub(crate) violations: Vec<Violation>,
+    pub(crate) breaches: Vec<Breach>,
     /// A digest of everything that was seen.
     pub(crate) digest: (u64, u64),
     pub(crate) marks: Marks,
@@ -54,7 +55,7 @@ pub(crate) fn run(plan: &Plan) -> Report {
     sim.end();
     Report {
         seed,
-        violations: oracle.violations(),
+        breaches: oracle.breaches(),
         digest,
         marks: oracle.marks.clone(),
     }
