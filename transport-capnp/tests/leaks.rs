@@ -35,11 +35,12 @@ fn left() -> (usize, usize) {
     )
 }
 
-fn resident_kib() -> usize {
+/// `VmRSS`, or `VmData`, which counts what was allocated and not touched too.
+fn memory_kib(what: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
     let line = status
         .lines()
-        .find(|line| line.starts_with("VmRSS:"))
+        .find(|line| line.starts_with(what))
         .expect("it says so");
     line.split_whitespace()
         .nth(1)
@@ -51,6 +52,7 @@ fn resident_kib() -> usize {
 fn nothing_is_left_and_strangers_get_little_memory() {
     a_closed_or_dropped_transport_leaves_no_thread_and_no_file();
     announced_frames_take_no_memory_before_they_come();
+    messages_that_are_kept_keep_little_beside_themselves();
 }
 
 fn a_closed_or_dropped_transport_leaves_no_thread_and_no_file() {
@@ -103,7 +105,7 @@ fn announced_frames_take_no_memory_before_they_come() {
         ..Fixture::new()
     };
     let two = fixture.node(2);
-    let before = resident_kib();
+    let before = memory_kib("VmRSS:");
     // Frames of 200 MiB are announced; a little of each is sent.
     let peers: Vec<Raw> = (10..40)
         .map(|node| {
@@ -120,6 +122,27 @@ fn announced_frames_take_no_memory_before_they_come() {
     one.meet(&[&two]);
     one.wait_connected(2);
     assert_eq!(one.call(2, Lane::Control, "x"), CallOutcome::Answered("x".into()));
-    let grown = resident_kib().saturating_sub(before);
+    let grown = memory_kib("VmRSS:").saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KiB for {} peers", peers.len());
+}
+
+fn messages_that_are_kept_keep_little_beside_themselves() {
+    let fixture = Fixture::new();
+    let (one, mut two) = fixture.pair();
+    let before = memory_kib("VmData:");
+    let (mut kept, mut bytes) = (Vec::new(), 0);
+    // One at a time, so that each comes in a frame of its own.
+    for number in 0..600 {
+        let message = vec![1; 16_500 + number % 3 * 10_000];
+        bytes += message.len();
+        one.send_all(2, Lane::Replication, [message.into()]);
+        kept.push(two.next().message);
+    }
+    let grown = memory_kib("VmData:").saturating_sub(before);
+    assert!(
+        grown < 3 * bytes / 1024,
+        "{grown} KiB for {} KiB of {} messages",
+        bytes / 1024,
+        kept.len()
+    );
 }

@@ -17,8 +17,11 @@ const BUFFER_BYTES: usize = BATCH_BYTES + FRAME_OVERHEAD;
 /// Without a known frame, no more is read at once: what belongs to the next frame is copied.
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// Frames below are copied out of the buffer, which stays; bodies below are copied out of the frame, which goes.
+/// Bodies below are copied: they are not worth what it takes to share them.
 const SHARED_BYTES: usize = 16 * 1024;
+
+/// What is shared keeps the whole buffer in which it lies: at least one part in so many of it is worth that.
+const SHARED_PART: usize = 4;
 
 /// The encoding allows more; nobody sends as many.
 const MAX_SEGMENTS: usize = 512;
@@ -127,14 +130,15 @@ impl Drop for Frame {
     fn drop(&mut self) {
         if let Some(live) = &self.live {
             let mut frames = live.0.borrow_mut();
-            frames.retain(|frame| frame.as_ptr() != self.bytes.as_ptr());
+            frames.retain(|(frame, _)| frame.as_ptr() != self.bytes.as_ptr());
         }
     }
 }
 
-/// The large frames that are being handled, so that a body that lies in one can be shared.
+/// The large frames that are being handled, so that a body that lies in one can be shared, each with the bytes that
+/// whoever shares it keeps.
 #[derive(Clone, Default)]
-pub(crate) struct Live(Rc<RefCell<Vec<Bytes>>>);
+pub(crate) struct Live(Rc<RefCell<Vec<(Bytes, usize)>>>);
 
 impl Live {
     /// The body as a message of its own: a part of its frame where that is worth it, else a copy.
@@ -144,11 +148,14 @@ impl Live {
         }
         let frames = self.0.borrow();
         let range = body.as_ptr_range();
-        let home = frames.iter().find(|frame| {
+        let home = frames.iter().find(|(frame, kept)| {
             let frame = frame.as_ptr_range();
-            frame.start <= range.start && range.end <= frame.end
+            frame.start <= range.start && range.end <= frame.end && body.len() * SHARED_PART >= *kept
         });
-        home.map_or_else(|| Bytes::copy_from_slice(body), |frame| frame.slice_ref(body))
+        home.map_or_else(
+            || Bytes::copy_from_slice(body),
+            |(frame, _)| frame.slice_ref(body),
+        )
     }
 }
 
@@ -158,8 +165,9 @@ pub(super) struct FrameReader<R> {
     limit_words: usize,
     pool: Pool,
     live: Live,
-    /// Whole frames that were read.
+    /// Whole frames that were read, and the bytes that a part of them keeps.
     ready: Bytes,
+    ready_kept: usize,
     buffer: Vec<u8>,
     filled: usize,
 }
@@ -173,6 +181,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             pool,
             live,
             ready: Bytes::new(),
+            ready_kept: 0,
             buffer,
             filled: 0,
         }
@@ -210,7 +219,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let bytes = self.ready.split_to(table.len);
         let live = (bytes.len() >= SHARED_BYTES).then(|| self.live.clone());
         if let Some(live) = &live {
-            live.0.borrow_mut().push(bytes.clone());
+            live.0.borrow_mut().push((bytes.clone(), self.ready_kept));
         }
         Ok(Some(Frame {
             bytes,
@@ -241,8 +250,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         let rest = whole..self.filled;
         self.filled = rest.len();
-        if whole < SHARED_BYTES {
+        if whole * 2 < self.buffer.len() {
             self.ready = Bytes::copy_from_slice(&self.buffer[..whole]);
+            self.ready_kept = whole;
             self.buffer.copy_within(rest, 0);
             return Ok(());
         }
@@ -253,6 +263,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         next[..rest.len()].copy_from_slice(&self.buffer[rest]);
         let buffer = mem::replace(&mut self.buffer, next);
         let pool = Arc::downgrade(&self.pool.free);
+        self.ready_kept = buffer.len();
         self.ready = Bytes::from_owner(Pooled {
             buffer,
             len: whole,

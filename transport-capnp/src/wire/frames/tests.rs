@@ -112,7 +112,7 @@ fn a_table_over_the_limit_is_refused_before_anything_is_allocated_for_it() {
 
 #[test]
 fn large_bodies_are_shared_with_their_frame_and_small_ones_are_not() {
-    let bytes = frame(&[&vec![1; SHARED_BYTES * 2]]);
+    let bytes = frame(&[&vec![1; BUFFER_BYTES * 3 / 4 / 8 * 8]]);
     let live = Live::default();
     let pool = Pool::default();
     let mut reader = FrameReader::new(Cursor::new(bytes), 1 << 20, pool.clone(), live.clone());
@@ -121,8 +121,14 @@ fn large_bodies_are_shared_with_their_frame_and_small_ones_are_not() {
         .expect("it is there");
     let segment = frame.get_segment(0).expect("it has one");
     let (large, small) = (live.share(segment), live.share(&segment[..100]));
+    let part = live.share(&segment[..BUFFER_BYTES / 5]);
     assert_eq!(large.as_ptr(), segment.as_ptr());
     assert_ne!(small.as_ptr(), segment.as_ptr());
+    assert_ne!(
+        part.as_ptr(),
+        segment.as_ptr(),
+        "it would keep five times its bytes"
+    );
     drop(frame);
     assert!(live.0.borrow().is_empty());
     assert!(
