@@ -1,6 +1,7 @@
 //! The broker: Kafka protocol, partitions, groups, and the composition of the selected backends.
 
 pub mod admin;
+pub mod bench;
 pub mod broker;
 pub mod cli;
 pub mod cluster;

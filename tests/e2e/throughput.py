@@ -6,23 +6,24 @@
 
 librdkafka's own performance program against one node, or three on loopback, over one partition that all of them hold, with
 acks=all. For each round: records of 1 KiB and of 100 bytes, then 1 KiB records read from the beginning (the pages are in the
-cache); each with the CPU seconds that all nodes spent for a GB of payload. Then latency in an open loop: each record has a
-time at which it is due, and its latency counts from there, at --mb-s in records of 16 KiB for --seconds, while retention
-deletes where --retain-mib says how much is kept.
+cache); each with the CPU seconds that all nodes spent for a GB of payload. Then latency in an open loop, by the server's own
+`bench produce`: each record has a time at which it is due, and its latency counts from there, at --mb-s in records of 16 KiB
+for --seconds, while retention deletes where --retain-mib says how much is kept.
 """
 
 import argparse
+import json
 import os
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
-from figures import LIVE, MB, Foreground, cpu_seconds
+from figures import LIVE, cpu_seconds
 from harness import perf
 from harness.broker import Broker, BrokerError
 from harness.cluster import Cluster
-from harness.paths import CACHE
+from harness.paths import CACHE, SERVER
 
 SEGMENT = 16 << 20
 
@@ -47,24 +48,24 @@ def throughput(nodes, bootstrap, options, number):
             print(f"{verb} {size:5} B: {mb_s:7.1f} MB/s, {records_s:9.0f} records/s, {cost:.2f} CPU-s/GB of all nodes", flush=True)
 
 
-def latency(nodes, bootstrap, options):
+def latency(bootstrap, options):
     configs = {}
     if options.retain_mib:
         configs = {"retention.bytes": str(options.retain_mib << 20), "segment.bytes": str(SEGMENT)}
     create(bootstrap, LIVE, options, configs)
-    live = Foreground(type("At", (), {"bootstrap": bootstrap}), options.mb_s)
-    live.start()
-    # The first seconds are those in which connections and files come to be.
-    time.sleep(5)
-    began = time.monotonic()
-    time.sleep(options.seconds)
-    ended = time.monotonic()
-    live.stopping.set()
-    live.join()
-    p50, p99, most = (live.quantile_ms(at, began, ended) for at in (0.5, 0.99, 0.9999))
+    argv = [str(SERVER), "bench", "produce", "--json", "--bootstrap", bootstrap, "--topic", LIVE,
+            "--mb-s", str(options.mb_s), "--seconds", str(options.seconds)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True)
+    if not done.stdout:
+        raise BrokerError("the open loop could not begin")
+    report = json.loads(done.stdout)
+    latency_ms, late_ms = report["latency_ms"] or {}, report["late_ms"] or {}
+    starved = "" if report["starved_percent"] is None else f", {report['starved_percent']:.1f} % of the time without a core"
+    told = ", ".join(f"{name.replace('_', '.')} {ms:.2f} ms" for name, ms in latency_ms.items())
     kept = f", {options.retain_mib} MiB kept" if options.retain_mib else ""
-    print(f"latency at {options.mb_s:.0f} MB/s in records of 16 KiB{kept}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, "
-          f"p99.99 {most:.2f} ms; {live.failed} failed", flush=True)
+    print(f"latency at {report['mb_s']:.1f} MB/s of {options.mb_s:.1f} in records of 16 KiB{kept}: {told or 'none'}; "
+          f"{report['failed']} failed, {report['unknown']} unknown; the generator alone was late by {late_ms.get('p99', 'no')} ms "
+          f"at p99{starved}", flush=True)
 
 
 def main():
@@ -73,7 +74,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--mb-s", type=float, default=10)
-    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--retain-mib", type=int, default=64)
     parser.add_argument("--tool", type=Path, default=perf.TOOL, help="rdkafka_performance")
     parser.add_argument("--directory", type=Path, default=CACHE / "throughput")
@@ -87,7 +88,7 @@ def main():
         subject.start()
         for number in range(options.rounds):
             throughput(nodes, subject.bootstrap, options, number)
-        latency(nodes, subject.bootstrap, options)
+        latency(subject.bootstrap, options)
         print(f"RSS of each node {', '.join(f'{node.rss_kib() // 1024} MiB' for node in nodes)}; "
               f"load of the machine {os.getloadavg()[0]:.1f}")
     except BrokerError as error:

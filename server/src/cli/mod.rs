@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done; 1 failed, or what was looked at is not well; 2 the command line is wrong;
 //! 3 no node answered.
 
+mod bench;
 mod cluster;
 mod config;
 mod conformance;
@@ -58,6 +59,8 @@ enum Command {
     Config(config::Command),
     /// Judges a running system from outside; exits with 1 if it breaks a clause of its contract.
     Conformance(conformance::Command),
+    /// Writes at a fixed rate, and tells how long that takes.
+    Bench(bench::Command),
     /// Reads a data directory and names every damaged byte range; exits with 1 if there is one.
     Verify(verify::Command),
     /// Builds a new cluster from the bucket of another one, alone.
@@ -76,6 +79,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Command::Cluster(command)) => cluster::run(&command),
         Ok(Command::Config(command)) => config::run(&command),
         Ok(Command::Conformance(command)) => conformance::run(&command),
+        Ok(Command::Bench(command)) => bench::run(&command),
         Ok(Command::Verify(command)) => verify::run(&command),
         Ok(Command::Restore(command)) => restore::run(&command),
         Ok(Command::Tier(command)) => tier::run(&command),

@@ -26,7 +26,7 @@ pub(super) struct Producer {
 }
 
 /// A record with this value, the `at`-th of its batch.
-pub(super) fn record(at: usize, value: impl Into<Bytes>) -> Record {
+pub(crate) fn record(at: usize, value: impl Into<Bytes>) -> Record {
     let at = i32::try_from(at).unwrap_or(i32::MAX);
     Record {
         transactional: false,
@@ -89,7 +89,7 @@ pub(super) fn sequenced(
 }
 
 /// These records as one batch.
-pub(super) fn encoded(records: &[Record]) -> Result<Bytes, Failure> {
+pub(crate) fn encoded(records: &[Record]) -> Result<Bytes, Failure> {
     let mut out = BytesMut::new();
     let options = RecordEncodeOptions {
         version: 2,

@@ -53,7 +53,7 @@ impl Wanted {
 }
 
 /// A request for several partitions of a topic, each with its batch.
-pub(super) fn produce_request(topic: &str, acks: i16, batches: &[(i32, Bytes)]) -> ProduceRequest {
+pub(crate) fn produce_request(topic: &str, acks: i16, batches: &[(i32, Bytes)]) -> ProduceRequest {
     let data = |(partition, batch): &(i32, Bytes)| {
         PartitionProduceData::default()
             .with_index(*partition)
@@ -91,7 +91,7 @@ pub(super) fn fetch_request(topic: &str, partitions: &[i32], wanted: Wanted) -> 
 }
 
 /// The partitions of an answer to a produce.
-pub(super) fn produced(answer: ProduceResponse) -> Vec<PartitionProduceResponse> {
+pub(crate) fn produced(answer: ProduceResponse) -> Vec<PartitionProduceResponse> {
     let topics = answer.responses.into_iter();
     topics.flat_map(|topic| topic.partition_responses).collect()
 }

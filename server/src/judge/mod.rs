@@ -5,19 +5,19 @@
 //! an error in our own codecs cannot agree with itself. A check works on topics and groups of its own, whose names are
 //! random, and deletes the topics in the end.
 
-mod batch;
+pub(crate) mod batch;
 mod fetch;
 mod groups;
 mod idempotence;
-mod log;
+pub(crate) mod log;
 mod member;
 mod names;
 mod produce;
 mod report;
-mod subject;
+pub(crate) mod subject;
 mod times;
 mod versions;
-mod wire;
+pub(crate) mod wire;
 
 pub use report::{Line, Report, Status};
 pub use subject::Subject;
@@ -149,14 +149,18 @@ pub fn run(subject: &Subject, selects: &dyn Fn(&str) -> bool, done: &mut dyn FnM
 }
 
 fn status_of(subject: &Subject, check: &Check) -> Status {
-    // A decoder that panics over what a broker sent is this broker's verdict, not the end of the run.
-    match catch_unwind(AssertUnwindSafe(|| (check.run)(subject))) {
-        Ok(Ok(())) => Status::Passed,
-        Ok(Err(failure)) => Status::Failed(failure),
-        Err(_) => Status::Failed(Failure(
-            "an answer could not be read: the decoder panicked".to_owned(),
-        )),
+    match readable(|| (check.run)(subject)) {
+        Ok(()) => Status::Passed,
+        Err(failure) => Status::Failed(failure),
     }
+}
+
+/// What `read` gives; a decoder that panics over what a broker sent is a failure of this broker, not the end of the run.
+pub(crate) fn readable<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let why = "an answer could not be read: the decoder panicked";
+        Err(Failure(why.to_owned()))
+    })
 }
 
 /// Fails with the evidence unless the condition holds.
@@ -167,10 +171,10 @@ macro_rules! ensure {
         }
     };
 }
-use ensure;
+pub(crate) use ensure;
 
 /// The name of an error code.
-fn named(code: i16) -> String {
+pub(crate) fn named(code: i16) -> String {
     ResponseError::try_from_code(code).map_or_else(|| "no error".to_owned(), |error| format!("{error:?}"))
 }
 

@@ -237,7 +237,7 @@ pub(super) fn create(
         .with_timeout_ms(TIMEOUT_MS)
 }
 
-pub(super) fn metadata_request(topics: Option<&[&str]>) -> MetadataRequest {
+pub(crate) fn metadata_request(topics: Option<&[&str]>) -> MetadataRequest {
     let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(TopicName(text(*name))));
     MetadataRequest::default()
         .with_topics(topics.map(|topics| topics.iter().map(topic).collect()))

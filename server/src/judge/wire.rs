@@ -10,13 +10,13 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// A broker that takes longer for an answer than this counts as silent.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The largest answer that is read.
-const FRAME_BYTES_MAX: usize = 64 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// An API in the version that the judge speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Api {
+pub(crate) struct Api {
     pub(super) key: i16,
     pub(super) version: i16,
     name: &'static str,
@@ -26,12 +26,12 @@ const fn api(key: i16, version: i16, name: &'static str) -> Api {
     Api { key, version, name }
 }
 
-pub(super) const PRODUCE: Api = api(0, 8, "Produce");
+pub(crate) const PRODUCE: Api = api(0, 8, "Produce");
 pub(super) const FETCH: Api = api(1, 11, "Fetch");
 pub(super) const LIST_OFFSETS: Api = api(2, 5, "ListOffsets");
 /// The first version that finds the maximum timestamp (KIP-734).
 pub(super) const LIST_OFFSETS_MAX: Api = api(2, 7, "ListOffsets");
-pub(super) const METADATA: Api = api(3, 9, "Metadata");
+pub(crate) const METADATA: Api = api(3, 9, "Metadata");
 pub(super) const OFFSET_COMMIT: Api = api(8, 8, "OffsetCommit");
 pub(super) const OFFSET_FETCH: Api = api(9, 7, "OffsetFetch");
 pub(super) const FIND_COORDINATOR: Api = api(10, 3, "FindCoordinator");
@@ -58,7 +58,7 @@ pub(super) fn text(text: impl Into<String>) -> StrBytes {
 }
 
 /// A request with its length, ready to be sent.
-pub(super) fn frame<R: Request>(api: Api, correlation: i32, request: &R) -> Result<Bytes, Failure> {
+pub(crate) fn frame<R: Request>(api: Api, correlation: i32, request: &R) -> Result<Bytes, Failure> {
     let header = RequestHeader::default()
         .with_request_api_key(api.key)
         .with_request_api_version(api.version)
@@ -78,14 +78,14 @@ pub(super) fn frame<R: Request>(api: Api, correlation: i32, request: &R) -> Resu
 }
 
 /// A connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     peer: String,
     next: i32,
 }
 
 impl Connection {
-    pub(super) fn open(address: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(address: &str) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure(format!("{address} cannot be reached: {error}"));
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for found in address.to_socket_addrs().map_err(failed)? {
@@ -106,6 +106,11 @@ impl Connection {
             peer: address.to_owned(),
             next: 1,
         })
+    }
+
+    /// The bare connection.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// Sends a request and returns the number that its answer must carry.
@@ -131,7 +136,7 @@ impl Connection {
         answer::<R>(api, correlation, frame)
     }
 
-    pub(super) fn call<R: Request>(&mut self, api: Api, request: &R) -> Result<R::Response, Failure> {
+    pub(crate) fn call<R: Request>(&mut self, api: Api, request: &R) -> Result<R::Response, Failure> {
         let correlation = self.send(api, request)?;
         self.receive::<R>(api, correlation)
     }
@@ -198,7 +203,7 @@ fn is_silence(error: &io::Error) -> bool {
 }
 
 /// Reads an answer, which must have the right number and no bytes too many.
-pub(super) fn answer<R: Request>(
+pub(crate) fn answer<R: Request>(
     api: Api,
     correlation: i32,
     mut frame: Bytes,
