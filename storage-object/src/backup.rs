@@ -4,7 +4,7 @@
 //! neither a leader of the past nor a cluster that lost its claim overwrites a newer copy. What is in it is opaque here.
 //! Byte layout: `docs/format/tier-object.md`.
 
-use crate::bucket::{Bucket, Condition, StoreErrorKind, Version, Want};
+use crate::bucket::{Bucket, Condition, Object, StoreErrorKind, Version, Want};
 use crate::codec::{Decoder, Encode, Malformed, sealed, unsealed};
 use crate::error::TierError;
 use crate::manifest::Fence;
@@ -69,8 +69,29 @@ impl Backup {
     }
 }
 
+/// What the name of a backup ends with that could not be read and was put aside.
+const ASIDE: &str = ".damaged";
+
 fn key(name: &str) -> String {
     format!("b/{name}")
+}
+
+/// The key of a backup of this name that could not be read and was put aside.
+#[must_use]
+pub fn backup_aside_key(name: &str) -> String {
+    format!("b/{name}{ASIDE}")
+}
+
+/// Whether the backup of this name was put aside ([`BackupWriter::set_aside`]).
+///
+/// # Errors
+/// [`TierError::Store`].
+pub async fn is_backup_set_aside(bucket: &dyn Bucket, name: &str) -> Result<bool, TierError> {
+    match bucket.get(&backup_aside_key(name), Want::Meta).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads the backup of this name; none where there is none.
@@ -81,23 +102,28 @@ pub async fn read_backup(bucket: &dyn Bucket, name: &str) -> Result<Option<Backu
     Ok(read(bucket, name).await?.map(|(backup, _)| backup))
 }
 
-/// The names of the backups that there are.
+/// The names of the backups that there are, but for those that were put aside.
 ///
 /// # Errors
 /// [`TierError::Store`].
 pub async fn list_backups(bucket: &dyn Bucket) -> Result<Vec<String>, TierError> {
     let all = list_all(bucket, "b").await?;
     let names = all.iter().filter_map(|object| object.key.strip_prefix("b/"));
+    let names = names.filter(|name| !name.ends_with(ASIDE));
     Ok(names.map(str::to_owned).collect())
 }
 
 async fn read(bucket: &dyn Bucket, name: &str) -> Result<Option<(Backup, Version)>, TierError> {
-    let key = key(name);
-    match bucket.get(&key, Want::All { max_bytes: BYTES_MAX }).await {
-        Ok(object) => {
-            let backup = Backup::decode(&object.data).map_err(TierError::malformed(&key))?;
-            Ok(Some((backup, object.version)))
-        }
+    let Some(object) = object(bucket, name).await? else {
+        return Ok(None);
+    };
+    let backup = Backup::decode(&object.data).map_err(TierError::malformed(&key(name)))?;
+    Ok(Some((backup, object.version)))
+}
+
+async fn object(bucket: &dyn Bucket, name: &str) -> Result<Option<Object>, TierError> {
+    match bucket.get(&key(name), Want::All { max_bytes: BYTES_MAX }).await {
+        Ok(object) => Ok(Some(object)),
         Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -167,6 +193,43 @@ impl BackupWriter {
         Err(TierError::Refused(
             format!("the backup {} is written by others again and again", self.name).into(),
         ))
+    }
+
+    /// Puts an empty backup in the place of one that cannot be read, or not be understood. What was there is kept beside it,
+    /// as [`backup_aside_key`]. False where somebody wrote meanwhile: then it is to be done again.
+    ///
+    /// # Errors
+    /// [`TierError::Fenced`] where a newer owner has written.
+    pub async fn set_aside(&mut self) -> Result<bool, TierError> {
+        let found = object(&*self.bucket, &self.name).await?;
+        let current = match found {
+            Some(object) => {
+                let fence = Backup::decode(&object.data).ok().map(|backup| backup.fence);
+                if let Some(fence) = fence.filter(|fence| !self.fence.may_replace(fence)) {
+                    return Err(TierError::Fenced {
+                        owner: fence.to_string().into(),
+                    });
+                }
+                let body = vec![object.data];
+                let aside = backup_aside_key(&self.name);
+                match self.bucket.put(&aside, body, Condition::Absent).await {
+                    Ok(_) => {}
+                    // Done before, and interrupted: what was kept then is what was damaged.
+                    Err(error) if error.kind == StoreErrorKind::Conflict => {}
+                    Err(error) => return Err(error.into()),
+                }
+                Some(Known {
+                    fence: self.fence,
+                    version: 0,
+                    object: object.version,
+                })
+            }
+            None => None,
+        };
+        let written = self.replace(current, 0, &Bytes::new()).await?;
+        let done = written.is_some();
+        self.known = written.map(Some);
+        Ok(done)
     }
 
     async fn look(&self) -> Result<Option<Known>, TierError> {
@@ -267,6 +330,48 @@ mod tests {
         write(&mut writer(2, 1), 1, "d").unwrap();
         assert!(matches!(write(&mut new, 9, "e"), Err(TierError::Fenced { .. })));
         assert_eq!(read(), Some(Bytes::from_static(b"d")));
+    }
+
+    #[test]
+    fn a_backup_that_cannot_be_read_is_put_aside_and_replaced() {
+        let sim = SimEnv::new(Seed(6));
+        let bucket: Arc<dyn Bucket> = Arc::new(MemoryBucket::new(sim.env().clock));
+        let writer = |claim: u64| {
+            let fence = Fence::new(claim, Term(1), u128::from(claim));
+            BackupWriter::new(Arc::clone(&bucket), sim.env(), "offsets".to_owned(), fence)
+        };
+        let damaged = Bytes::from_static(b"no backup at all");
+        let put = bucket.put("b/offsets", vec![damaged.clone()], Condition::Always);
+        sim.block_on(put).unwrap().unwrap();
+        let data = Bytes::from_static(b"state");
+        let mut new = writer(2);
+        let refused = sim.block_on(new.write(7, &data)).unwrap();
+        assert!(matches!(refused, Err(TierError::Damaged { .. })), "{refused:?}");
+        for _ in 0..2 {
+            // A restore that was interrupted does it again.
+            assert_eq!(sim.block_on(new.set_aside()).unwrap(), Ok(true));
+        }
+        assert_eq!(
+            sim.block_on(is_backup_set_aside(&*bucket, "offsets")).unwrap(),
+            Ok(true)
+        );
+        let want = Want::All { max_bytes: BYTES_MAX };
+        let kept = sim
+            .block_on(bucket.get(&backup_aside_key("offsets"), want))
+            .unwrap();
+        assert_eq!(kept.unwrap().data, damaged, "the first one, not the empty one");
+        assert_eq!(
+            sim.block_on(list_backups(&*bucket)).unwrap(),
+            Ok(vec!["offsets".to_owned()])
+        );
+        // The old owner is shut out, and the new one goes on from there.
+        let older = sim.block_on(writer(1).set_aside()).unwrap();
+        assert!(matches!(older, Err(TierError::Fenced { .. })), "{older:?}");
+        let old = sim.block_on(writer(1).write(9, &data)).unwrap();
+        assert!(matches!(old, Err(TierError::Fenced { .. })), "{old:?}");
+        sim.block_on(new.write(1, &data)).unwrap().unwrap();
+        let read = sim.block_on(read_backup(&*bucket, "offsets")).unwrap().unwrap();
+        assert_eq!(read.map(|backup| backup.data), Some(data));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub mod state;
 pub mod tiered;
 pub mod upload;
 
-pub use backup::{Backup, BackupWriter, list_backups, read_backup};
+pub use backup::{Backup, BackupWriter, backup_aside_key, is_backup_set_aside, list_backups, read_backup};
 pub use bucket::{Bucket, StoreError, StoreErrorKind};
 pub use claim::Claim;
 pub use cold::ColdReader;

@@ -1,11 +1,12 @@
 """A new cluster out of the bucket alone: the same bytes, groups where they were, and an old cluster that cannot write."""
 
 import random
+import re
 import shutil
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 from conftest import directory_for
 from harness.batch import RECENT, simple
 from harness.cluster import Cluster
@@ -51,13 +52,13 @@ def fill(broker, drivers, topic, codec, rng, count=300):
     assert len(acks) == len(records)
 
 
-def consumer(broker):
-    return Consumer({"bootstrap.servers": broker.bootstrap, "group.id": GROUP, "auto.offset.reset": "error",
+def consumer(broker, group=GROUP):
+    return Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "auto.offset.reset": "error",
                      "enable.auto.commit": False})
 
 
-def committed(broker, wanted):
-    one = consumer(broker)
+def committed(broker, wanted, group=GROUP):
+    one = consumer(broker, group)
     try:
         places = [TopicPartition(topic, partition) for topic, partition in wanted]
         return {(p.topic, p.partition): p.offset for p in one.committed(places, timeout=30)}
@@ -65,8 +66,8 @@ def committed(broker, wanted):
         one.close()
 
 
-def commit(broker, offsets):
-    one = consumer(broker)
+def commit(broker, offsets, group=GROUP):
+    one = consumer(broker, group)
     try:
         one.commit(offsets=[TopicPartition(t, p, o) for (t, p), o in offsets.items()], asynchronous=False)
     finally:
@@ -172,7 +173,7 @@ def failure(broker, topic):
     return one and one["failure"]
 
 
-def test_damaged_manifests_are_all_named_and_can_be_left_out(on_files, drivers):
+def test_what_is_damaged_is_all_named_and_can_be_left_out(on_files, drivers):
     old, new, rng = on_files.broker, on_files.new, random.Random(15)
     small_topic(old, "t", partitions=4, **{"retention.ms": -1})
     fill(old, drivers, "t", "none", rng, 300)
@@ -184,17 +185,26 @@ def test_damaged_manifests_are_all_named_and_can_be_left_out(on_files, drivers):
     before = {("t", p): [b for b in batches(old, "t", p) if b.next_offset <= ends["t", p]] for p in (0, 3)}
     commit(old, {("t", 0): 7, ("t", 1): 9})
     await_copies(on_files, 2)
+    [kept] = on_files.bucket.glob("b/offsets-*")
+    commit(old, {("t", 0): 5}, "others")
+    copy = wait_for("the other group's copy is made", lambda: next(iter({*on_files.bucket.glob("b/offsets-*")} - {kept}), None))
+    # A segment counts before the manifest names it.
+    wait_for("the manifests name all of it", lambda: all(
+        f"/{p}: offsets 0..{ends['t', p]}, " in on_files.tool("ls")[1] for p in range(4)))
     old.kill()
+    copied = damage(copy)
     manifests = {int(path.parent.name): path for path in on_files.bucket.rglob("manifest")}
     there, claim = segments(on_files.bucket), (on_files.bucket / "claim").read_bytes()
-    damaged = bytearray(manifests[1].read_bytes())
-    damaged[-9] ^= 1
-    manifests[1].write_bytes(damaged)
+    damaged = damage(manifests[1])
     manifests[2].unlink()
+    code, said = on_files.tool("ls")
+    assert code == 1 and "/1: damaged: object p/" in said and "/2: no manifest" in said, said
+    assert all(f"/{p}: offsets 0..{ends['t', p]}, " in said for p in (0, 3)), said
     for argv in (["--dry-run"], []):
         code, said = on_files.restore(*argv)
         assert code == 1 and "--skip-damaged" in said, said
         assert "t-1: " in said and "t-2: " in said and "t-0" not in said and "t-3" not in said, said
+        assert f"object b/{copy.name} is damaged" in said and f"b/{kept.name}" not in said, said
     assert (on_files.bucket / "claim").read_bytes() == claim, "nothing was claimed"
     code, said = on_files.restore("--dry-run", "--skip-damaged")
     assert code == 0 and "left out: t-1: " in said and "left out: t-2: " in said, said
@@ -202,15 +212,33 @@ def test_damaged_manifests_are_all_named_and_can_be_left_out(on_files, drivers):
     assert code == 0 and "left out: t-1: " in said and "left out: t-2: " in said, said
     assert all(says(said, "t", p, 0, ends["t", p]) for p in (0, 3)), said
     assert "t-1 from 9 to 0" in said, said
+    assert f"object b/{copy.name} is damaged" in said and "group others" not in said, said
+    assert re.search(r"group readers: 2 committed offsets as of 1\d{12} ms", said), said
     assert manifests[1].with_name("manifest.damaged").read_bytes() == damaged
+    assert copy.with_name(f"{copy.name}.damaged").read_bytes() == copied
+    anew = copy.read_bytes()
     new.start()
     same(new, before)
+    assert committed(new, [("t", 0), ("t", 1)]) == {("t", 0): 7, ("t", 1): 0}
+    assert committed(new, [("t", 0)], "others") == {("t", 0): OFFSET_INVALID}
+    commit(new, {("t", 0): 3}, "others")
+    wait_for("the copy is made again", lambda: copy.read_bytes() != anew)
     with LogClient(new.port) as client:
         assert [client.offset_at("t", -1, p)[0] for p in (1, 2)] == [0, 0]
         for _ in range(60):
             client.append("t", simple([rng.randbytes(60_000)]), 1)
     wait_for("what was left out begins anew", lambda: settled(new, "t", 1))
     assert set(there) <= set(segments(on_files.bucket)), "what could not be read is kept"
+    code, said = on_files.tool("verify")
+    assert code == 0, said
+
+
+def damage(path):
+    """Changes one bit of an object; returns what it is now."""
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    return content
 
 
 def test_a_cluster_is_built_from_s3_after_every_disk_is_gone(on_s3, drivers):

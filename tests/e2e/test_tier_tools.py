@@ -46,9 +46,11 @@ def test_damage_that_is_made_by_hand_is_found_by_name(node, topic):
     fill(node, topic)
     end = wait_for("the tier rests", lambda: settled(node, topic))
     wait_for("the metadata is copied", lambda: (node.bucket / "b" / "metadata").exists())
+    # A segment counts before the manifest names it.
+    listed = wait_for("the manifest names all of it", lambda: re.search(rf"^(\S+): offsets 0\.\.{end}, ", tool("ls")[1], re.M))
+    partition = listed[1]
     node.kill()
     code, said = tool("ls")
-    partition = re.search(rf"^(\S+): offsets 0\.\.{end}, ", said, re.M)[1]
     assert code == 0 and "(claim 1)" in said, said
     code, said = tool("cat", partition, "--from", "5")
     assert code == 0 and f"..{end} epoch" in said.splitlines()[-1], said
@@ -82,8 +84,11 @@ def test_damage_that_is_made_by_hand_is_found_by_name(node, topic):
     found(lambda: flip(middle, 4000), "verify", 1, "damaged", middle.name, "NOT everything")
     found(middle.unlink, "scrub", 1, "missing", middle.name, "NOT everything")
     found(lambda: flip(manifest, 40), "scrub", 1, "damaged", "manifest")
+    found(lambda: flip(manifest, 40), "ls", 1, "(claim 1)", f"{partition}: damaged: object p/", "manifest")
     found(lambda: flip(node.bucket / "b" / "metadata", 40), "verify", 1, "b/metadata")
-    found(lambda: flip(node.bucket / "claim", 40), "verify", 1, "claim")
+    found(lambda: flip(node.bucket / "claim", 40), "verify", 1, "claim", "1 damaged", "NOT everything")
+    found(lambda: flip(node.bucket / "claim", 40), "scrub", 1, "claim", "1 damaged", "NOT everything")
+    found(lambda: flip(node.bucket / "claim", 40), "ls", 1, "object claim is damaged", f"{partition}: offsets 0..{end}")
     middle.rename(node.bucket / "aside")
     assert tool("cat", partition)[0] in (1, 3)
     (node.bucket / "aside").rename(middle)

@@ -10,11 +10,12 @@ use crate::metrics::Metrics;
 use crate::peers::{
     self, ClusterRecord, Engine, Founder, Founding, NodeFile, NodeRecord, Restoring, node_file,
 };
+use crate::restore::offsets::Committed;
 use crate::restore::{Place, RestoreError, Source, seed};
 use chronik_core::{Env, LogStore, NodeId};
 use chronik_storage_object::cold::{ColdOptions, DiskCache};
 use chronik_storage_object::manifest::aside_key;
-use chronik_storage_object::{Bucket, Claim, ColdReader, TierError, TierMetrics};
+use chronik_storage_object::{Bucket, Claim, ColdReader, TierError, TierMetrics, backup_aside_key};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub(super) struct Command {
     /// Only says what would be restored; claims and writes nothing.
     #[structopt(long)]
     dry_run: bool,
-    /// Leaves out partitions of which the manifest is damaged or gone: they begin empty, and are named. Their objects stay.
+    /// Leaves out partitions of which the manifest is damaged or gone, which then begin empty, and committed offsets of which
+    /// the copy is damaged. All of it is named, and its objects stay.
     #[structopt(long)]
     skip_damaged: bool,
     #[structopt(flatten)]
@@ -230,11 +232,19 @@ fn summary(source: &Source) -> String {
     text += &table(&["PARTITION", "RECOVERED OFFSETS", "SEGMENTS", "BYTES"], &rows);
     text += "not recovered: records at and after the end of these offsets, which were on local disks alone; members of \
              groups, which join again\n";
-    for damaged in &source.damaged {
+    for damaged in &source.damage.partitions {
         let aside = aside_key(damaged.key);
         let _ = writeln!(
             text,
             "left out: {damaged}; the partition begins empty, and its objects stay in the bucket as long as {aside} does"
+        );
+    }
+    for damaged in &source.damage.copies {
+        let aside = backup_aside_key(&damaged.name);
+        let _ = writeln!(
+            text,
+            "left out: {damaged}; what its groups had committed is not known, and they begin where their clients say \
+             (auto.offset.reset); the copy stays in the bucket as {aside}"
         );
     }
     for unknown in &source.unknown {
@@ -243,10 +253,17 @@ fn summary(source: &Source) -> String {
             "not recovered: {unknown}, of which the metadata has no topic"
         );
     }
-    let mut groups: BTreeMap<&str, (usize, Vec<String>)> = BTreeMap::new();
-    for committed in &source.committed {
-        let (count, moved) = groups.entry(&committed.group).or_default();
+    text + &groups(&source.committed)
+}
+
+/// What groups had committed, and where they go on.
+fn groups(committed: &[Committed]) -> String {
+    let mut text = String::new();
+    let mut groups: BTreeMap<&str, (usize, i64, Vec<String>)> = BTreeMap::new();
+    for committed in committed {
+        let (count, copied_at_ms, moved) = groups.entry(&committed.group).or_default();
         *count += 1;
+        *copied_at_ms = committed.copied_at_ms;
         if committed.before != committed.after {
             let (topic, partition) = (&committed.topic, committed.partition);
             moved.push(format!(
@@ -255,8 +272,11 @@ fn summary(source: &Source) -> String {
             ));
         }
     }
-    for (group, (count, moved)) in groups {
-        let _ = write!(text, "group {group}: {count} committed offsets");
+    for (group, (count, copied_at_ms, moved)) in groups {
+        let _ = write!(
+            text,
+            "group {group}: {count} committed offsets as of {copied_at_ms} ms since 1970"
+        );
         let _ = match moved.as_slice() {
             [] => writeln!(text),
             moved => writeln!(text, ", moved back to what is there: {}", moved.join(", ")),

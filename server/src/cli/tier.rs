@@ -24,7 +24,8 @@ use structopt::StructOpt;
 
 #[derive(Debug, StructOpt)]
 pub(super) enum Command {
-    /// Lists the partitions that are in the bucket, with their offsets and sizes.
+    /// Lists the partitions that are in the bucket, with their offsets and sizes; exits with 1 if the manifest of one cannot
+    /// be read.
     Ls(Settings),
     /// Reads every object of every partition, and every copy for a rebuild, and compares every checksum; exits with 1 if
     /// anything is wrong.
@@ -219,11 +220,25 @@ impl Tool {
     }
 
     async fn list(&self) -> Result<(String, bool), Trouble> {
-        let mut text = String::new();
-        let claim = self.claim().await?;
-        let _ = writeln!(text, "cluster {} (claim {})", claim.cluster_id, claim.generation);
+        let (mut text, mut is_whole) = (String::new(), true);
+        let _ = match self.claim().await {
+            Ok(claim) => writeln!(text, "cluster {} (claim {})", claim.cluster_id, claim.generation),
+            Err(Trouble::Tier(error @ TierError::Damaged { .. })) => {
+                is_whole = false;
+                writeln!(text, "damaged: {error}")
+            }
+            Err(trouble) => return Err(trouble),
+        };
         for partition in partitions(&*self.bucket).await? {
-            let Some(manifest) = read_manifest(&*self.bucket, partition).await? else {
+            let manifest = match read_manifest(&*self.bucket, partition).await {
+                Err(error @ (TierError::Damaged { .. } | TierError::Missing { .. })) => {
+                    is_whole = false;
+                    let _ = writeln!(text, "{partition}: damaged: {error}");
+                    continue;
+                }
+                manifest => manifest?,
+            };
+            let Some(manifest) = manifest else {
                 let _ = writeln!(text, "{partition}: no manifest");
                 continue;
             };
@@ -238,15 +253,18 @@ impl Tool {
                 state.size_bytes()
             );
         }
-        Ok((text, true))
+        Ok((text, is_whole))
     }
 
     async fn scrub(&self, deep: bool) -> Result<(String, bool), Trouble> {
         let (mut text, mut is_whole, mut kinds) = (String::new(), true, BTreeMap::new());
         let (mut segments, mut bytes) = (0, 0);
         match self.claim().await {
-            // It is named below.
-            Err(Trouble::Tier(TierError::Damaged { .. })) if deep => {}
+            Err(Trouble::Tier(error @ TierError::Damaged { .. })) => {
+                is_whole = false;
+                kinds.insert("damaged", 1);
+                let _ = writeln!(text, "{error}");
+            }
             claim => drop(claim?),
         }
         let found = partitions(&*self.bucket).await?;
@@ -292,22 +310,14 @@ impl Tool {
         Ok((text, is_whole))
     }
 
-    /// The claim and the copies for a rebuild that cannot be read.
+    /// The copies for a rebuild that cannot be read.
     async fn bad_copies(&self) -> Result<Vec<TierError>, TierError> {
         let mut bad = Vec::new();
-        let mut note = |error| match error {
-            TierError::Damaged { .. } => {
-                bad.push(error);
-                Ok(())
-            }
-            error => Err(error),
-        };
-        if let Err(error) = Claim::read(&*self.bucket).await {
-            note(error)?;
-        }
         for name in list_backups(&*self.bucket).await? {
-            if let Err(error) = read_backup(&*self.bucket, &name).await {
-                note(error)?;
+            match read_backup(&*self.bucket, &name).await {
+                Ok(_) => {}
+                Err(error @ TierError::Damaged { .. }) => bad.push(error),
+                Err(error) => return Err(error),
             }
         }
         Ok(bad)

@@ -309,7 +309,8 @@ section! {
         cache_dir: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/var/cache/chronik" };
         /// The size of the disk cache. 0 is no disk cache.
         cache_bytes: u64 = 1 << 30, Rule::bytes(0, TIB);
-        /// The memory for what was read from the tier last.
+        /// The memory for what was read from the tier last, and for what is fetched ahead of readers: three quarters of it
+        /// bound what all of them together may have ahead of them, on its way or in memory.
         memory_cache_bytes: u64 = 64 << 20, Rule::bytes(MIB, TIB);
         /// The number of read requests at a time; each may hold 16 MiB.
         max_reads: usize = 8, Rule::whole(1, 256);

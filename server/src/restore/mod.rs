@@ -11,12 +11,14 @@
 //! an interrupted restore is not taken for a node, and is begun anew. The terms of the new logs are beyond every term of the old
 //! ones, so that clients notice that the log was cut.
 
+mod damage;
 pub mod offsets;
 mod seed;
 mod source;
 
+pub use damage::{Damage, DamagedCopy, DamagedPartition};
 pub use seed::{Place, seed};
-pub use source::{DamagedPartition, RecoveredPartition, Source};
+pub use source::{RecoveredPartition, Source};
 
 use chronik_core::LogError;
 use chronik_storage_object::TierError;
@@ -32,8 +34,8 @@ pub enum RestoreError {
     Store(LogError),
     /// There is nothing to restore from, or the place is taken; the text says what to do.
     Refused(String),
-    /// The manifests of these partitions are damaged, and nobody agreed to leave them out.
-    Damaged(Vec<DamagedPartition>),
+    /// This cannot be read, and nobody agreed to leave it out.
+    Damaged(Damage),
 }
 
 impl From<TierError> for RestoreError {
@@ -54,17 +56,10 @@ impl fmt::Display for RestoreError {
             Self::Tier(error) => write!(f, "the bucket: {error}"),
             Self::Store(error) => write!(f, "the data directory: {error}"),
             Self::Refused(what) => f.write_str(what),
-            Self::Damaged(partitions) => {
-                let count = partitions.len();
-                write!(
-                    f,
-                    "{count} partitions cannot be had again, because of their manifests:"
-                )?;
-                for partition in partitions {
-                    write!(f, "\n  {partition}")?;
-                }
-                f.write_str("\nput these objects back from a copy of the bucket, or leave the partitions out with --skip-damaged")
-            }
+            Self::Damaged(damage) => write!(
+                f,
+                "{damage}put these objects back from a copy of the bucket, or go on without them with --skip-damaged"
+            ),
         }
     }
 }

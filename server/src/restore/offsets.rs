@@ -20,12 +20,15 @@ pub struct Committed {
     pub before: i64,
     /// Where it goes on.
     pub after: i64,
+    /// When that was copied, in wall milliseconds.
+    pub copied_at_ms: i64,
 }
 
 /// The records of a copy as the new cluster begins with them: a group goes on where it had committed, or at the end of what
 /// can be had again, whichever comes first; its members are gone, and join again.
 pub(super) fn reset(
     copy: &Bytes,
+    copied_at_ms: i64,
     wall_ms: i64,
     ends: &BTreeMap<(&str, i32), Offset>,
 ) -> Result<(Bytes, Vec<Committed>), BadRecord> {
@@ -51,6 +54,7 @@ pub(super) fn reset(
                 partition: key.partition,
                 before,
                 after: value.offset,
+                copied_at_ms,
             });
             Some(StateRecord::Offset {
                 key,
@@ -100,11 +104,12 @@ mod tests {
         let before = [commit(0, 90, 4), commit(1, 120, 4), commit(2, 7, 4)];
         let copy = encode_batch(1, &before).unwrap().freeze();
         let ends = BTreeMap::from([(("t", 0), Offset(100)), (("t", 1), Offset(100))]);
-        let (records, committed) = reset(&copy, 2, &ends).unwrap();
+        let (records, committed) = reset(&copy, 7, 2, &ends).unwrap();
         let mut after = Vec::new();
         decode_batches(&records, 0, |record| after.push(record)).unwrap();
         assert_eq!(after, [commit(0, 90, 4), commit(1, 100, -1), commit(2, 7, 4)]);
         let moved: Vec<_> = committed.iter().map(|one| (one.before, one.after)).collect();
         assert_eq!(moved, [(90, 90), (120, 100), (7, 7)]);
+        assert!(committed.iter().all(|one| one.copied_at_ms == 7));
     }
 }

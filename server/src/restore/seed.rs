@@ -63,7 +63,10 @@ pub async fn seed(
         begin(store, placed.group(), term, checkpoint).await?;
     }
     drop(reads);
-    for (index, records) in &source.offsets {
+    // Where the copy cannot be read, the log begins empty in the same term: only so does its leader replace that copy.
+    let none = Bytes::new();
+    let unknown = source.damage.copies.iter().map(|copy| (&copy.index, &none));
+    for (index, records) in source.offsets.iter().chain(unknown) {
         if let Some(placed) = placed(&state, OFFSETS_TOPIC, *index) {
             write_offsets(store, placed.group(), term, records).await?;
         }

@@ -1,6 +1,7 @@
 //! What a bucket says of the cluster that wrote it.
 
 use super::RestoreError;
+use super::damage::{Damage, DamagedCopy, DamagedPartition};
 use super::offsets::{Committed, reset};
 use crate::cluster::state::{OFFSETS_TOPIC, State, Topic};
 use crate::group::backup::{METADATA_BACKUP, offsets_backup};
@@ -11,11 +12,11 @@ use chronik_storage_object::manifest::{
 };
 use chronik_storage_object::offline::partitions;
 use chronik_storage_object::{
-    Backup, BackupWriter, Bucket, Claim, PartitionKey, TierError, TierState, read_backup,
+    Backup, BackupWriter, Bucket, Claim, PartitionKey, TierError, TierState, backup_aside_key,
+    is_backup_set_aside, read_backup,
 };
 use futures_util::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 /// By how much the new cluster's terms are beyond all that the bucket knows: more elections than the old one can have had
@@ -49,25 +50,6 @@ impl RecoveredPartition {
     }
 }
 
-/// A partition of which the manifest cannot be read, or is gone while objects are there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DamagedPartition {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition's number.
-    pub index: u32,
-    /// The partition, as objects are named.
-    pub key: PartitionKey,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl fmt::Display for DamagedPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}: {}", self.topic, self.index, self.reason)
-    }
-}
-
 /// What a bucket holds of a cluster.
 #[derive(Debug)]
 pub struct Source {
@@ -81,8 +63,8 @@ pub struct Source {
     pub applied: LogIndex,
     /// Every partition of every topic but the broker's own.
     pub partitions: Vec<RecoveredPartition>,
-    /// Those of them that nothing can be had of, because their manifests are damaged.
-    pub damaged: Vec<DamagedPartition>,
+    /// What cannot be read: nothing can be had of those of the partitions and of the groups that are named here.
+    pub damage: Damage,
     /// Partitions with objects that no topic in the metadata has: created after the last copy, or deleted.
     pub unknown: Vec<PartitionKey>,
     /// The records of `__consumer_offsets`, by partition.
@@ -109,7 +91,17 @@ async fn metadata(bucket: &dyn Bucket) -> Result<(Claim, Backup, State), Restore
         );
         return Err(RestoreError::Refused(what));
     };
-    let Some(backup) = read_backup(bucket, METADATA_BACKUP).await? else {
+    let backup = match read_backup(bucket, METADATA_BACKUP).await {
+        Err(error @ TierError::Damaged { .. }) => {
+            let what = format!(
+                "{error}: put it back from a copy of the bucket; without the names of topics nothing can be restored, and \
+                 tier cat reads single partitions"
+            );
+            return Err(RestoreError::Refused(what));
+        }
+        backup => backup?,
+    };
+    let Some(backup) = backup else {
         let what = format!(
             "{} has no copy of the metadata: without the names of topics nothing can be restored; tier cat reads single \
              partitions",
@@ -142,11 +134,11 @@ impl Source {
         };
         let mut reads = stream::iter(wanted).map(read).buffered(REQUESTS);
         let (mut found, mut term) = (Vec::with_capacity(count), backup.fence.term);
-        let mut damaged = Vec::new();
+        let mut damage = Damage::default();
         while let Some(read) = reads.next().await {
             let (topic, index, key, manifest) = read?;
             let manifest = manifest.unwrap_or_else(|reason| {
-                damaged.push(DamagedPartition {
+                damage.partitions.push(DamagedPartition {
                     topic: Arc::clone(&topic),
                     index,
                     key,
@@ -177,7 +169,7 @@ impl Source {
             metadata_at_ms: backup.at_ms,
             applied: LogIndex(backup.version),
             partitions: found,
-            damaged,
+            damage,
             unknown,
             offsets: BTreeMap::new(),
             committed: Vec::new(),
@@ -193,9 +185,9 @@ impl Source {
     /// # Errors
     /// [`RestoreError::Damaged`] unless it `may_skip`, or nothing is.
     pub fn check_damage(&self, may_skip: bool) -> Result<(), RestoreError> {
-        match self.damaged.is_empty() || may_skip {
+        match self.damage.is_none() || may_skip {
             true => Ok(()),
-            false => Err(RestoreError::Damaged(self.damaged.clone())),
+            false => Err(RestoreError::Damaged(self.damage.clone())),
         }
     }
 
@@ -215,20 +207,30 @@ impl Source {
         let shards = shards.map_or(0, |topic| topic.partitions.len());
         let read = |index| async move {
             let name = offsets_backup(index);
-            let backup = read_backup(bucket, &name).await?;
-            Ok::<_, TierError>((index, name, backup))
+            let copy = readable_copy(bucket, &name).await?;
+            Ok::<_, TierError>((index, name, copy))
         };
         let mut reads = stream::iter((0..).take(shards)).map(read).buffered(REQUESTS);
         while let Some(read) = reads.next().await {
-            let (index, name, Some(backup)) = read? else {
-                continue;
-            };
-            self.term = self.term.max(backup.fence.term);
-            let reset = reset(&backup.data, wall_ms, &ends);
-            let (records, committed) =
-                reset.map_err(|error| RestoreError::Refused(format!("the copy {name}: {error}")))?;
-            self.offsets.insert(index, records);
-            self.committed.extend(committed);
+            let (index, name, copy) = read?;
+            let reset = copy.and_then(|copy| {
+                let Some(copy) = copy else {
+                    return Ok(None);
+                };
+                self.term = self.term.max(copy.fence.term);
+                let reset = reset(&copy.data, copy.at_ms, wall_ms, &ends);
+                reset
+                    .map(Some)
+                    .map_err(|error| format!("the copy {name}: {error}"))
+            });
+            match reset {
+                Ok(None) => {}
+                Ok(Some((records, committed))) => {
+                    self.offsets.insert(index, records);
+                    self.committed.extend(committed);
+                }
+                Err(reason) => self.damage.copies.push(DamagedCopy { index, name, reason }),
+            }
         }
         Ok(())
     }
@@ -253,9 +255,12 @@ impl Source {
         for (index, records) in &self.offsets {
             writer(offsets_backup(*index)).write(0, records).await?;
         }
+        for copy in &self.damage.copies {
+            set_aside(&mut writer(copy.name.clone())).await?;
+        }
         let keys: Vec<_> = wanted(&self.state).into_iter().map(|(_, _, key)| key).collect();
         let count = keys.len();
-        let damaged: BTreeSet<PartitionKey> = self.damaged.iter().map(|one| one.key).collect();
+        let damaged: BTreeSet<PartitionKey> = self.damage.partitions.iter().map(|one| one.key).collect();
         let damaged = &damaged;
         let taken = |key| take_over(bucket, env, key, fence, damaged.contains(&key));
         let mut states = stream::iter(keys).map(taken).buffered(REQUESTS).enumerate();
@@ -306,6 +311,32 @@ async fn readable_manifest(
         }
         _ => Ok(Ok(manifest)),
     }
+}
+
+/// The copy of this name; the inner error says why there is none that can be read.
+async fn readable_copy(bucket: &dyn Bucket, name: &str) -> Result<Result<Option<Backup>, String>, TierError> {
+    match read_backup(bucket, name).await {
+        Ok(Some(copy))
+            if copy.version == 0 && copy.data.is_empty() && is_backup_set_aside(bucket, name).await? =>
+        {
+            let aside = backup_aside_key(name);
+            Ok(Err(format!("a restore before this one put {aside} aside")))
+        }
+        Ok(copy) => Ok(Ok(copy)),
+        Err(error @ TierError::Damaged { .. }) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts an empty copy in the place of one that cannot be read, whatever the old cluster does meanwhile.
+async fn set_aside(writer: &mut BackupWriter) -> Result<(), RestoreError> {
+    for _ in 0..ROUNDS {
+        if writer.set_aside().await? {
+            return Ok(());
+        }
+    }
+    let what = "a copy of committed offsets is written by others again and again: stop the old cluster";
+    Err(RestoreError::Refused(what.to_owned()))
 }
 
 /// Puts a partition's manifest under `fence`, whatever the old cluster does meanwhile; returns what it says.
