@@ -10,6 +10,8 @@ use chronik_core::Env;
 pub const CLAIM_KEY: &str = "claim";
 const MAGIC: &[u8; 8] = b"CHRTCLM1";
 const BYTES_MAX: u64 = 64 << 10;
+/// The generation of a bucket's first owner.
+const FIRST: u64 = 1;
 /// How often a claim is read again after somebody else wrote it.
 const ROUNDS: u32 = 4;
 
@@ -34,6 +36,12 @@ impl Claim {
             let crc = crc32c::crc32c_append(crc32c::crc32c(&part.to_le_bytes()), id);
             (sum << 32) | u128::from(crc)
         })
+    }
+
+    /// Whether the bucket never had another owner.
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
+        self.generation == FIRST
     }
 
     fn encode(&self) -> Bytes {
@@ -101,7 +109,7 @@ impl Claim {
                     )),
                 };
             }
-            if let Some(claim) = Self::write(bucket, env, cluster_id, 1, Condition::Absent).await? {
+            if let Some(claim) = Self::write(bucket, env, cluster_id, FIRST, Condition::Absent).await? {
                 return Ok(claim);
             }
         }
@@ -116,7 +124,7 @@ impl Claim {
         for _ in 0..ROUNDS {
             let (generation, condition) = match Self::read(bucket).await? {
                 Some((claim, version)) => (claim.generation + 1, Condition::Unchanged(version)),
-                None => (1, Condition::Absent),
+                None => (FIRST, Condition::Absent),
             };
             if let Some(claim) = Self::write(bucket, env, cluster_id, generation, condition).await? {
                 return Ok(claim);

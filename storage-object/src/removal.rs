@@ -14,14 +14,15 @@ use std::sync::Arc;
 pub enum Removed {
     /// Nothing is left of it; so many objects were deleted.
     Done(usize),
-    /// It was published under another claim: it may be another cluster's, and nothing was done.
+    /// It may be another cluster's, and nothing was done: it was published under another claim, or never, in a bucket
+    /// that was another cluster's before.
     NotOurs,
 }
 
 /// Deletes everything of a partition that no leader writes any more. First a manifest without segments is published, one
 /// term later than the last, so that a leader of the past cannot add to it; the manifest goes last, so that a removal
-/// that was interrupted can be done again. Of uploads that no manifest ever named, nobody says whose they are: the caller
-/// knows that the bucket is this cluster's own, and that no topic has this id, which is never issued twice.
+/// that was interrupted can be done again. Uploads that no manifest names do not say whose they are: they go only where
+/// the bucket never had another owner. A restored cluster does not know what the lost one made after its last copy.
 ///
 /// # Errors
 /// [`TierError::Fenced`], [`TierError::Store`]; what is left is removed by the next call.
@@ -32,7 +33,10 @@ pub async fn remove_partition(
     partition: PartitionKey,
 ) -> Result<Removed, TierError> {
     let Some(manifest) = read_manifest(&**bucket, partition).await? else {
-        return remove_unpublished(bucket, env, claim, partition).await;
+        return match claim.is_first() {
+            true => remove_unpublished(bucket, env, claim, partition).await,
+            false => Ok(Removed::NotOurs),
+        };
     };
     let written = manifest.head.fence;
     if written.claim != claim.generation || written.cluster != claim.cluster() {

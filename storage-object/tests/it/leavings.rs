@@ -62,23 +62,49 @@ fn a_leader_that_lost_the_bucket_deletes_nothing() {
     assert_eq!(objects(&cluster, &PARTITION.segments()), before);
 }
 
-#[test]
-fn uploads_of_a_deleted_topic_go_though_nothing_was_ever_published() {
-    let cluster = filled(22);
+/// A cluster whose leader uploaded, and died before it published.
+fn uploaded_and_not_published(seed: u64) -> Cluster {
+    let cluster = filled(seed);
     let inbox = Inbox::default();
-    // The leader uploads, and dies before it publishes; then the topic is deleted.
     cluster.start_upload(&inbox);
     cluster.settle();
     assert!(!objects(&cluster, &PARTITION.segments()).is_empty());
+    cluster
+}
+
+fn remove(cluster: &Cluster, claim: &Claim) -> Result<Removed, TierError> {
     let (bucket, env) = (Arc::clone(&cluster.retrying), cluster.sim.env());
-    let remove = async {
-        let claim = Claim::acquire(&*bucket, &env, "us").await?;
-        remove_partition(&bucket, &env, &claim, PARTITION).await
-    };
-    let removed = cluster.sim.block_on(remove).unwrap();
+    cluster
+        .sim
+        .block_on(remove_partition(&bucket, &env, claim, PARTITION))
+        .unwrap()
+}
+
+#[test]
+fn uploads_of_a_deleted_topic_go_though_nothing_was_ever_published() {
+    let cluster = uploaded_and_not_published(22);
+    let env = cluster.sim.env();
+    let claim = Claim::acquire(&*cluster.retrying, &env, "us");
+    let claim = cluster.sim.block_on(claim).unwrap().unwrap();
+    let removed = remove(&cluster, &claim);
     assert!(matches!(removed, Ok(Removed::Done(2))), "{removed:?}");
     let left = cluster.sim.block_on(partitions(&cluster.bucket.inner)).unwrap();
     assert_eq!(left.unwrap(), []);
+}
+
+/// A restored cluster does not know the topics that the lost one made after its last copy.
+#[test]
+fn uploads_that_no_manifest_names_stay_in_a_bucket_that_was_another_clusters() {
+    let cluster = uploaded_and_not_published(24);
+    let env = cluster.sim.env();
+    let claims = async {
+        Claim::acquire(&*cluster.retrying, &env, "them").await?;
+        Claim::take_over(&*cluster.retrying, &env, "us").await
+    };
+    let claim = cluster.sim.block_on(claims).unwrap().unwrap();
+    let before = objects(&cluster, &PARTITION.folder());
+    assert_eq!(remove(&cluster, &claim), Ok(Removed::NotOurs));
+    assert_eq!(objects(&cluster, &PARTITION.folder()), before);
 }
 
 #[test]

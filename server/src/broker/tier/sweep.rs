@@ -2,7 +2,8 @@
 //!
 //! The leader of the metadata group looks through the bucket when it begins to lead, and again whenever a topic was
 //! deleted. A partition goes that the metadata does not know, once that has been so for the grace period: topic ids are
-//! never issued twice. A bucket that is not of this cluster's own past is not touched. What was published under another claim than the cluster's own is left alone and named in the log.
+//! never issued twice. A bucket that is not of this cluster's own past is not touched. What may be another cluster's is
+//! left alone and named in the log.
 
 use super::lineage::Lineage;
 use super::{CLAIM_AGE_MAX, Parts, lineage};
@@ -157,7 +158,7 @@ impl Sweep {
             }
             Removed::NotOurs => log::warn!(
                 "event=tier_partition_unknown partition={partition} action=none reason=\"no topic has this id, and \
-                 its manifest is not of this cluster\""
+                 it may be another cluster's\""
             ),
         }
         Ok(())
