@@ -305,7 +305,8 @@ async fn readable_manifest(
     let gone = || format!("the manifest {} is gone, and objects are there", head_key(key));
     match &manifest {
         None if there => Ok(Err(gone())),
-        Some(found) if there && found.state.segments().is_empty() && is_set_aside(bucket, key).await? => {
+        // Nothing was written since it was put aside.
+        Some(found) if there && found.state.version() == 0 && is_set_aside(bucket, key).await? => {
             let reason = format!("a restore before this one put {} aside", aside_key(key));
             Ok(Err(reason))
         }
