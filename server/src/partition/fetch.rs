@@ -9,6 +9,7 @@ use super::epochs::EpochEnd;
 use super::error::PartitionError;
 use super::notify::View;
 use super::open::Partition;
+use super::stamp::term_of;
 
 /// Which records a consumer may see (KIP-98).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Partition {
     /// # Errors
     /// `OffsetOutOfRange` below the log start and above the end of the log; an offset between the high watermark and
     /// the end of the log is not one: there is only nothing to read yet. On a follower `OffsetNotAvailable` above the
-    /// end of its log, because the leader's may be longer.
+    /// end of its log, because the leader's may be longer; `NotLeader` on a leader that was deposed and learns it now.
     pub async fn fetch(&self, query: FetchQuery) -> Result<Fetched, PartitionError> {
         let view = self.readable_view(query.leader_epoch, query.follower_read)?;
         let mut fetched = Fetched {
@@ -94,11 +95,7 @@ impl Partition {
             return Err(PartitionError::OffsetOutOfRange);
         }
         if query.offset > self.log_end() {
-            return Err(if view.serving {
-                PartitionError::OffsetOutOfRange
-            } else {
-                PartitionError::OffsetNotAvailable
-            });
+            return Err(self.beyond_the_end(&view).await);
         }
         let end = query.end(&view);
         if query.offset >= end.0 || (query.max_bytes == 0 && !query.min_one_batch) {
@@ -107,6 +104,17 @@ impl Partition {
         let entries = self.read(Offset(query.offset)..end, query.max_bytes).await?;
         fetched.take(&entries, &query)?;
         Ok(fetched)
+    }
+
+    /// What a consumer is told that asks beyond the end of this replica's log.
+    async fn beyond_the_end(&self, view: &View) -> PartitionError {
+        if !view.serving {
+            return PartitionError::OffsetNotAvailable;
+        }
+        match term_of(view.leader_epoch) {
+            Some(term) => self.confirmed(PartitionError::OffsetOutOfRange, term).await,
+            None => PartitionError::NotLeader { leader: None },
+        }
     }
 
     /// Reads data entries from the log.

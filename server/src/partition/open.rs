@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chronik_core::consensus::{Consensus, GroupSpec, Maintenance, Member, Membership, Progress, Role};
 use chronik_core::log_store::LogState;
-use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, Term, Watch};
+use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, ReplicaId, Term, Watch};
 
 use super::apply::Applier;
 use super::checkpoint::CheckpointPace;
@@ -277,6 +277,22 @@ impl Partition {
         } else {
             Err(PartitionError::NotLeader { leader: view.leader })
         }
+    }
+
+    /// A refusal that makes a client give up where it stood, if it is the leader's. One that was deposed, and does not
+    /// know it yet because it was cut off or stood still, does not know what a later one acknowledged: a batch out of
+    /// order may be its producer's next, and an offset beyond the log may be there.
+    pub(super) async fn confirmed(&self, refusal: PartitionError, term: Term) -> PartitionError {
+        let barrier = self.group.read_barrier().await;
+        let other = |leader: &ReplicaId| *leader != self.replica.replica;
+        self.progress.with(|progress| {
+            if barrier.is_ok() && progress.role == Role::Leader && progress.term == term {
+                return refusal;
+            }
+            PartitionError::NotLeader {
+                leader: progress.leader.filter(other),
+            }
+        })
     }
 
     /// The view, if this replica may answer a fetch: the leader, and with `follower_read` a follower that knows its

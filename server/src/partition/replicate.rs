@@ -5,9 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chronik_core::consensus::Role;
 use chronik_core::proposal::Appended;
-use chronik_core::{LogIndex, Outcome, ProposalHandle, ReplicaId, Term};
+use chronik_core::{LogIndex, Outcome, ProposalHandle, Term};
 
 use super::config::PartitionConfig;
 use super::error::PartitionError;
@@ -140,21 +139,6 @@ impl Partition {
                         .is_some_and(|matched| matched.silent_for <= patience)
             });
         in_sync.collect::<BTreeSet<_>>().len()
-    }
-
-    /// A refusal that ends a producer, if it is the leader's. One that was deposed, and does not know it yet because it
-    /// was cut off or stood still, does not know what a later one acknowledged: the batch may be that producer's next.
-    async fn confirmed(&self, refusal: PartitionError, term: Term) -> PartitionError {
-        let barrier = self.group.read_barrier().await;
-        let other = |leader: &ReplicaId| *leader != self.replica.replica;
-        self.progress.with(|progress| {
-            if barrier.is_ok() && progress.role == Role::Leader && progress.term == term {
-                return refusal;
-            }
-            PartitionError::NotLeader {
-                leader: progress.leader.filter(other),
-            }
-        })
     }
 
     /// Turns an outcome into the place in the log, or into what the producer is told.

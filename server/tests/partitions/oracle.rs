@@ -45,7 +45,6 @@ pub(crate) struct Before {
     acked_end: i64,
     /// The greatest high watermark that anybody answered, and the newest epoch that anybody showed.
     seen_end: i64,
-    newest_epoch: i32,
 }
 
 /// Lowest and greatest answers of the leaders of an epoch.
@@ -64,7 +63,6 @@ struct State {
     placed: BTreeMap<(i64, i16, i32), i64>,
     leaders: BTreeMap<i32, Answers>,
     processes: BTreeMap<At, (i64, i64)>,
-    newest_epoch: i32,
     delete_asked: i64,
     deletes_by_retention: bool,
     digest: u64,
@@ -198,7 +196,6 @@ impl Oracle {
         if acked.is_duplicate {
             self.marks.hit("retries deduplicated");
         }
-        state.newest_epoch = state.newest_epoch.max(acked.epoch);
         let ends = state.acked_ends.entry(acked.epoch).or_default();
         *ends = end.max(*ends);
         state.acked.insert(base, acked);
@@ -206,8 +203,7 @@ impl Oracle {
 
     /// A request arrives at a replica, which shows this.
     pub(crate) fn before(&self, at: At, view: View, local_start: i64) -> Before {
-        let mut state = self.lock();
-        state.newest_epoch = state.newest_epoch.max(view.leader_epoch);
+        let state = self.lock();
         let (high_watermark, log_start) = state.processes.get(&at).copied().unwrap_or((0, 0));
         let ends = state.acked_ends.range(..=view.leader_epoch);
         Before {
@@ -218,7 +214,6 @@ impl Oracle {
             log_start,
             acked_end: ends.map(|(_, end)| *end).max().unwrap_or(0),
             seen_end: state.processes.values().map(|(end, _)| *end).max().unwrap_or(0),
-            newest_epoch: state.newest_epoch,
         }
     }
 
@@ -327,8 +322,7 @@ impl Oracle {
     pub(crate) fn on_out_of_range(&self, before: &Before, offset: i64, log_start: i64) {
         let mut state = self.lock();
         let start = state.log_start().max(log_start);
-        let current = before.view.serving && before.view.leader_epoch >= before.newest_epoch;
-        if current && offset >= start && offset <= before.seen_end {
+        if before.view.serving && offset >= start && offset <= before.seen_end {
             let what = format!(
                 "node {} refuses {offset}, and the log is {start}..{}",
                 before.at.node, before.seen_end

@@ -343,6 +343,19 @@ fn a_refusal_counts_only_if_the_leader_still_leads() {
 }
 
 #[test]
+fn an_offset_beyond_the_log_is_refused_only_by_one_that_still_leads() {
+    let (rig, group) = leading();
+    assert_eq!(rig.fetch(from(7)), Err(PartitionError::OffsetOutOfRange));
+    group.follow();
+    let leader = Some(ReplicaId(71));
+    assert_eq!(
+        rig.peek(Box::pin(rig.partition.fetch(from(7)))),
+        Some(Err(PartitionError::NotLeader { leader })),
+        "that one may have offset 7"
+    );
+}
+
+#[test]
 fn an_unknown_outcome_is_shared_by_duplicates_and_never_resets_sequences() {
     let (rig, group) = leading();
     let first = rig.send(0).expect("accepted");
