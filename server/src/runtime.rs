@@ -34,7 +34,7 @@ pub fn environment(disk: Arc<dyn DiskQueue>) -> Env {
 const KEPT_BYTES: usize = 31 << 20;
 
 /// Has the allocator keep what is freed, for processes that free and take megabytes all the time: glibc gives such blocks
-/// back to the system and gets them again, page by page, which costs more than all else of a cold read. It raises its
+/// back to the system and gets them again, page by page, which can cost more than what is done with them. It raises its
 /// thresholds to the size of a large block that it saw freed.
 pub fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_BYTES)));

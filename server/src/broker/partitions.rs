@@ -126,16 +126,6 @@ impl PartitionTable {
         self.read().values().filter_map(open).collect()
     }
 
-    /// Every open partition, by its group.
-    #[must_use]
-    pub fn open(&self) -> Vec<(GroupId, Arc<Partition>)> {
-        let open = |(group, slot): (&GroupId, &Slot)| match slot {
-            Slot::Open(partition) => Some((*group, Arc::clone(partition))),
-            _ => None,
-        };
-        self.read().iter().filter_map(open).collect()
-    }
-
     /// The groups that are led here, and in which term. Looked at often, so that it costs little.
     #[must_use]
     pub fn led(&self) -> BTreeMap<GroupId, Term> {
