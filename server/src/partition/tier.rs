@@ -63,6 +63,10 @@ struct Led {
 /// A round begins under a claim that is not older than this: what a cluster lost it does not write to for long.
 const CLAIM_AGE_MAX: Duration = Duration::from_secs(10);
 
+/// A leader that cannot keep up publishes what it uploaded this often, and drops local data then: a bucket that is slower
+/// than the producers would fill the disk otherwise. It looks as often whose the bucket is.
+const STRETCH: Duration = Duration::from_secs(10);
+
 /// Why a round was not finished; the next one goes on.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -256,10 +260,16 @@ impl Partition {
     }
 
     async fn led_round(&self, remote: &Remote, slot: &mut Option<Led>) -> Result<(), TierRoundError> {
+        while self.led_stretch(remote, slot).await? {}
+        Ok(())
+    }
+
+    /// Everything of a round but those uploads that a stretch has no time for; true where such are left.
+    async fn led_stretch(&self, remote: &Remote, slot: &mut Option<Led>) -> Result<bool, TierRoundError> {
         let term = self.progress.with(|progress| progress.term);
         if self.serving_view(None).is_err() {
             *slot = None;
-            return Ok(());
+            return Ok(false);
         }
         let node = &remote.spec.node;
         let claim = node.claim(CLAIM_AGE_MAX).await?;
@@ -271,15 +281,21 @@ impl Partition {
                 orphans: OrphanSweep::new(node.scrub_interval(), self.env.clock.now()),
             });
         }
-        if self.config().remote_storage {
-            self.upload_due(remote).await?;
-        }
+        let uploaded = match self.config().remote_storage {
+            true => self.upload_due(remote).await,
+            false => Ok(false),
+        };
+        // A segment that does not go holds up nothing of those before it.
+        let uploaded = match uploaded {
+            Err(TierRoundError::Tier(error)) => Err(error),
+            uploaded => Ok(uploaded?),
+        };
         let Some(led) = slot else {
-            return Ok(());
+            return Ok(uploaded?);
         };
         let state = self.tier.view.get();
         if state.version() == 0 {
-            return Ok(());
+            return Ok(uploaded?);
         }
         if let Some(command) = led.publisher.publish(&state).await? {
             self.propose_tier(command).await?;
@@ -296,7 +312,7 @@ impl Partition {
         if state.published() == state.version() {
             self.scrub(remote, led, &state).await?;
         }
-        Ok(())
+        Ok(uploaded?)
     }
 
     /// Looks from time to time at what the bucket has of this partition, and names what should not be.
@@ -318,14 +334,15 @@ impl Partition {
         Ok(())
     }
 
-    /// Uploads sealed segments until none is left, or this replica does not lead any more.
-    async fn upload_due(&self, remote: &Remote) -> Result<(), TierRoundError> {
-        loop {
+    /// Uploads sealed segments until none is left, which is false, or a stretch is over.
+    async fn upload_due(&self, remote: &Remote) -> Result<bool, TierRoundError> {
+        let end = self.env.clock.now() + STRETCH;
+        while self.env.clock.now() < end {
             let view = self.serving_view(None)?;
             let state = self.tier.view.get();
             let segments = self.reader.segments();
             let Some(work) = next_work(&segments, &state, view.applied, view.log_start) else {
-                return Ok(());
+                return Ok(false);
             };
             let uploader = remote.spec.node.uploader();
             let segment = uploader
@@ -340,6 +357,7 @@ impl Partition {
             );
             self.propose_tier(TierCommand::Add(segment)).await?;
         }
+        Ok(true)
     }
 
     async fn propose_tier(&self, command: TierCommand) -> Result<(), TierRoundError> {

@@ -25,6 +25,9 @@ pub(crate) const PARTITION: PartitionKey = PartitionKey {
     partition: 0,
 };
 
+/// What was uploaded is in a manifest after this, whatever waits for its upload.
+const UNPUBLISHED_MAX: Duration = Duration::from_secs(30);
+
 /// A kill that waits for its moment.
 #[derive(Clone, Copy, Debug)]
 struct Ambush {
@@ -40,6 +43,8 @@ struct State {
     victim: Option<u64>,
     lists: BTreeMap<String, Page>,
     head: Option<Head>,
+    /// When the first segment came that no manifest followed.
+    unpublished: Option<Duration>,
 }
 
 /// What all nodes' views of the bucket share.
@@ -84,6 +89,7 @@ impl SimBucket {
                 victim: None,
                 lists: BTreeMap::new(),
                 head: None,
+                unpublished: None,
             }),
         };
         Self {
@@ -207,11 +213,12 @@ impl SimBucket {
     fn on_put(&self, key: &str) {
         if key != head_key(PARTITION) {
             if key.ends_with(".seg") {
-                self.shared.oracle.marks.hit("segments uploaded");
+                self.on_segment();
             }
             return;
         }
         self.shared.oracle.marks.hit("manifests published");
+        self.lock().unpublished = None;
         let manifest = match self.manifest() {
             Ok(Some(manifest)) => manifest,
             other => {
@@ -241,6 +248,17 @@ impl SimBucket {
         if !continues {
             let what = format!("{head:?} replaced {before:?}");
             self.shared.oracle.violate("one-owner-writes", what);
+        }
+    }
+
+    fn on_segment(&self) {
+        self.shared.oracle.marks.hit("segments uploaded");
+        let now = self.shared.world.clock.now();
+        let since = *self.lock().unpublished.get_or_insert(now);
+        if now.saturating_sub(since) > UNPUBLISHED_MAX {
+            let what =
+                format!("segments are uploaded since {since:?}, and at {now:?} no manifest names them");
+            self.shared.oracle.violate("what-is-uploaded-is-published", what);
         }
     }
 

@@ -332,7 +332,17 @@ impl Cluster {
         if !self.world.plan.is_tiered() {
             return Ok(());
         }
-        let settled = |cluster: &Self| {
+        let tiered_end = |cluster: &Self| {
+            let status = cluster.leader().and_then(|(_, leader)| leader.tier_status());
+            status.map(|status| status.tiered.end)
+        };
+        // Looked at from time to time: a look costs as much as there are segments.
+        let (sim, mut due) = (self.world.sim.clone(), Duration::ZERO);
+        let settled = move |cluster: &Self| {
+            if sim.clock().now() < due {
+                return false;
+            }
+            due = sim.clock().now() + Duration::from_millis(50);
             let status = cluster.leader().and_then(|(_, leader)| leader.tier_status());
             let manifest = cluster.world.bucket.manifest();
             let (Some(status), Ok(manifest)) = (status, manifest) else {
@@ -342,6 +352,14 @@ impl Cluster {
             let same = published.is_none_or(|offsets| offsets == status.tiered);
             status.lag_bytes == 0 && status.garbage == 0 && same
         };
+        // A store that answers slowly takes its time where much was written.
+        let mut end = None;
+        while end != tiered_end(self) {
+            end = tiered_end(self);
+            if self.until(PATIENCE, settled.clone()) {
+                return Ok(());
+            }
+        }
         self.expect("the bucket holds what it should", settled)
     }
 
