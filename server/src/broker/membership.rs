@@ -4,17 +4,21 @@
 //! added as a learner; once all of them have caught up, they become the voters, and who is not one of them any more is
 //! removed in the same change. One change at a time, so that a crash in the middle leaves the old or the new.
 
+use super::leadership::Leadership;
 use super::partitions::PartitionTable;
 use crate::cluster::{ClusterImage, Controller};
 use crate::partition::Partition;
-use chronik_core::consensus::{ConsensusError, GroupStatus, Member, MembershipChange, Role};
+use chronik_core::consensus::{ConsensusError, GroupStatus, Member, Membership, MembershipChange, Role};
 use chronik_core::{Env, GroupId};
+use futures_lite::FutureExt;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The pause between two rounds over all partitions.
+/// The pause between two rounds over all partitions while there is something to change.
 const ROUND: Duration = Duration::from_millis(500);
+/// How long there is no round while nobody tells of anything to change.
+const REST: Duration = Duration::from_secs(5);
 /// How many changes run at a time.
 const AT_A_TIME: usize = 16;
 /// How far behind a replica may be that is made a voter.
@@ -43,24 +47,41 @@ impl Reconciler {
 
     /// Runs until the process ends.
     pub async fn run(self) {
+        let images = self.controller.watch();
+        let mut leadership = Leadership::new(Arc::clone(&self.table));
         loop {
+            leadership.take();
+            let (image, version) = images.versioned();
+            let is_settled = self.round(&image);
             self.env.clock.sleep(ROUND).await;
-            self.round();
+            if is_settled {
+                let placed = async {
+                    images.changed(version).await;
+                };
+                let told = placed.or(leadership.changed());
+                told.or(self.env.clock.sleep(REST)).await;
+            }
         }
     }
 
-    fn round(&self) {
-        let image = self.controller.image();
-        for (group, members) in placed(&image) {
+    /// Starts what is to be changed, and says whether there is nothing more until the metadata or a leader changes.
+    fn round(&self, image: &ClusterImage) -> bool {
+        let mut is_settled = lock(&self.changing).is_empty();
+        for (group, members) in placed(image) {
             if lock(&self.changing).len() >= AT_A_TIME {
-                return;
+                return false;
             }
-            let led = self.table.get(group).filter(|partition| leads(partition));
-            let Some(partition) = led else { continue };
-            if let Some(change) = plan(&partition.group().status(), &members) {
+            let led = self.table.get(group);
+            let Some(partition) = led.filter(|partition| partition.led_term().is_some()) else {
+                continue;
+            };
+            let status = partition.group().status();
+            is_settled &= is_as_wanted(&status.membership, &members);
+            if let Some(change) = plan(&status, &members) {
                 self.start(group, partition, change);
             }
         }
+        is_settled
     }
 
     fn start(&self, group: GroupId, partition: Arc<Partition>, change: MembershipChange) {
@@ -93,13 +114,6 @@ fn lock(changing: &Mutex<BTreeSet<GroupId>>) -> MutexGuard<'_, BTreeSet<GroupId>
     changing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn leads(partition: &Partition) -> bool {
-    partition
-        .group()
-        .watch()
-        .with(|progress| progress.role == Role::Leader)
-}
-
 fn placed(image: &ClusterImage) -> impl Iterator<Item = (GroupId, Vec<Member>)> {
     let topics = image.state.topics().values();
     let partitions = topics.flat_map(|topic| &topic.partitions);
@@ -109,14 +123,19 @@ fn placed(image: &ClusterImage) -> impl Iterator<Item = (GroupId, Vec<Member>)> 
     })
 }
 
+/// Whether exactly these vote, whatever their order, and no change is under way.
+fn is_as_wanted(now: &Membership, wanted: &[Member]) -> bool {
+    let as_set = |members: &[Member]| members.iter().copied().collect::<BTreeSet<_>>();
+    now.learners.is_empty() && now.outgoing_voters.is_empty() && as_set(&now.voters) == as_set(wanted)
+}
+
 /// The next change, if there is one to make now.
 fn plan(status: &GroupStatus, wanted: &[Member]) -> Option<MembershipChange> {
     let now = &status.membership;
     if status.progress.role != Role::Leader || wanted.is_empty() || !now.outgoing_voters.is_empty() {
         return None;
     }
-    let as_set = |members: &[Member]| members.iter().copied().collect::<BTreeSet<_>>();
-    if as_set(&now.voters) == as_set(wanted) && now.learners.is_empty() {
+    if is_as_wanted(now, wanted) {
         return None;
     }
     let known = |member: &&Member| now.voters.contains(member) || now.learners.contains(member);
@@ -140,7 +159,7 @@ fn plan(status: &GroupStatus, wanted: &[Member]) -> Option<MembershipChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chronik_core::consensus::{Matched, Membership, Progress};
+    use chronik_core::consensus::{Matched, Progress};
     use chronik_core::{LogIndex, NodeId, ReplicaId, Term};
 
     const COMMIT: u64 = 1000;

@@ -7,6 +7,7 @@ mod full_disk;
 mod handover;
 mod hosting;
 pub mod leaders;
+mod leadership;
 pub mod membership;
 pub mod network;
 pub mod offsets_log;

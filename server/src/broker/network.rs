@@ -1,26 +1,28 @@
 //! The other nodes, as this one talks to them.
 
 use super::cluster_view::PeerView;
-use super::partitions::{METADATA_GROUP, PartitionTable};
+use super::leadership::Leadership;
+use super::partitions::{METADATA_GROUP, PartitionTable, view_of};
 use crate::admin::peers::{Answer as Report, PeerStatus, Session};
 use crate::cluster::Controller;
 use crate::peers::message::Claim;
 use crate::peers::{AddressBook, Answer, GossipBook, Leads, PeerClient, Request};
 use chronik_core::consensus::Role;
 use chronik_core::transport::{Lane, Transport};
-use chronik_core::{BoxFuture, Env, GroupId, NodeId};
-use std::collections::BTreeMap;
+use chronik_core::{BoxFuture, Env, GroupId, NodeId, Term};
+use futures_lite::future;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long another node may take to say what it knows of itself.
 const STATUS_DEADLINE: Duration = Duration::from_secs(2);
-/// How often a node looks whether it leads something new.
-const LOOK: Duration = Duration::from_millis(50);
-/// Every so many looks it says what changed, if only that it is alive.
-const SPEAK_EVERY: u64 = 4;
-/// Every so many looks it says everything.
-const FULL_EVERY: u64 = 40;
+/// The pause after a node looked at what it newly leads: what is elected together is said together.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// How often a node says what changed, if only that it is alive.
+const SPEAK: Duration = Duration::from_millis(200);
+/// Every so many times it says everything.
+const FULL_EVERY: u64 = 10;
 
 /// The other nodes.
 #[derive(Debug)]
@@ -89,28 +91,64 @@ pub struct Speaker {
 impl Speaker {
     /// Runs until the process ends.
     pub async fn run(self) {
+        let clock = &self.env.clock;
+        let mut leadership = Leadership::new(Arc::clone(&self.table));
         let mut led = BTreeMap::new();
         let mut said = BTreeMap::new();
-        for look in 0u64.. {
-            let leading = self.table.led();
-            let news = leading.iter().any(|(group, term)| led.get(group) != Some(term));
-            led = leading;
-            if news || look.is_multiple_of(SPEAK_EVERY) {
-                let full = look.is_multiple_of(FULL_EVERY);
-                let claims = self.claims(led.keys());
-                self.say(full, &claims, &said);
-                said = claims;
+        for time in 0u64.. {
+            let full = time.is_multiple_of(FULL_EVERY);
+            if full {
+                leadership.take();
+                led = self.table.led();
             }
-            self.env.clock.sleep(LOOK).await;
+            said = self.say(full, &led, &said);
+            let next = clock.now() + SPEAK;
+            while self.is_woken(&leadership, next).await {
+                if self.look(&mut led, leadership.take()) {
+                    said = self.say(false, &led, &said);
+                }
+                clock.sleep(TOGETHER).await;
+            }
         }
+    }
+
+    /// Whether there may be something new before it is time to speak anyway.
+    async fn is_woken(&self, leadership: &Leadership, next: Duration) -> bool {
+        let left = next.saturating_sub(self.env.clock.now());
+        let changed = async {
+            leadership.changed().await;
+            true
+        };
+        let due = async {
+            self.env.clock.sleep(left).await;
+            false
+        };
+        // What changed all the time would otherwise keep the node from saying that it is alive.
+        !left.is_zero() && future::or(changed, due).await
+    }
+
+    /// Whether one of these groups is newly led here.
+    fn look(&self, led: &mut BTreeMap<GroupId, Term>, groups: BTreeSet<GroupId>) -> bool {
+        let mut news = false;
+        for group in groups {
+            match self.table.get(group).and_then(|partition| partition.led_term()) {
+                Some(term) => news |= led.insert(group, term) != Some(term),
+                None => {
+                    led.remove(&group);
+                }
+            }
+        }
+        news
     }
 
     fn claims<'a>(&self, led: impl Iterator<Item = &'a GroupId>) -> BTreeMap<u64, Claim> {
         let mut claims = BTreeMap::new();
         for group in led.copied() {
-            let Some(view) = self.table.partition(group) else {
+            let partition = self.table.get(group);
+            let Some(partition) = partition.filter(|partition| partition.led_term().is_some()) else {
                 continue;
             };
+            let view = view_of(&partition);
             let Some(term) = u64::try_from(view.leader_epoch).ok() else {
                 continue;
             };
@@ -134,8 +172,14 @@ impl Speaker {
         claims
     }
 
-    /// A message that is lost is made good by the next full one.
-    fn say(&self, full: bool, claims: &BTreeMap<u64, Claim>, said: &BTreeMap<u64, Claim>) {
+    /// Says what is not said already, and returns what is. A message that is lost is made good by the next full one.
+    fn say(
+        &self,
+        full: bool,
+        led: &BTreeMap<GroupId, Term>,
+        said: &BTreeMap<u64, Claim>,
+    ) -> BTreeMap<u64, Claim> {
+        let claims = self.claims(led.keys());
         let is_new = |claim: &&Claim| full || said.get(&claim.group) != Some(*claim);
         let request = Request::Gossip {
             full,
@@ -149,5 +193,6 @@ impl Speaker {
                 .transport()
                 .send(node, Lane::Control, message.clone());
         }
+        claims
     }
 }

@@ -126,7 +126,17 @@ impl PartitionTable {
         self.read().values().filter_map(open).collect()
     }
 
-    /// The groups that are led here, and in which term. Looked at often, so that it costs little.
+    /// Every open partition, by its group.
+    #[must_use]
+    pub fn open(&self) -> Vec<(GroupId, Arc<Partition>)> {
+        let open = |(group, slot): (&GroupId, &Slot)| match slot {
+            Slot::Open(partition) => Some((*group, Arc::clone(partition))),
+            _ => None,
+        };
+        self.read().iter().filter_map(open).collect()
+    }
+
+    /// The groups that are led here, and in which term.
     #[must_use]
     pub fn led(&self) -> BTreeMap<GroupId, Term> {
         let led = |(group, slot): (&GroupId, &Slot)| match slot {
@@ -351,22 +361,26 @@ impl PartitionTable {
     /// A partition that is open here, as its engine sees it; only a leader knows who is in sync.
     #[must_use]
     pub fn partition(&self, group: GroupId) -> Option<PartitionView> {
-        let partition = self.get(group)?;
-        let view = partition.view();
-        let status = partition.group().status();
-        let node_of = |replica| {
-            status
-                .membership
-                .voters
-                .iter()
-                .find(|m| m.replica == replica)
-                .map(|m| m.node)
-        };
-        Some(PartitionView {
-            leader: view.leader.and_then(node_of),
-            leader_epoch: view.leader_epoch,
-            in_sync: in_sync(&partition, &status),
-        })
+        self.get(group).map(|partition| view_of(&partition))
+    }
+}
+
+/// A partition as its engine sees it.
+pub(super) fn view_of(partition: &Partition) -> PartitionView {
+    let view = partition.view();
+    let status = partition.group().status();
+    let node_of = |replica| {
+        status
+            .membership
+            .voters
+            .iter()
+            .find(|m| m.replica == replica)
+            .map(|m| m.node)
+    };
+    PartitionView {
+        leader: view.leader.and_then(node_of),
+        leader_epoch: view.leader_epoch,
+        in_sync: in_sync(partition, &status),
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use chronik_core::consensus::{Maintenance, Progress, Role};
-use chronik_core::{Entry, LogError, LogIndex};
+use chronik_core::{Entry, LogError, LogIndex, Term};
 
 use super::checkpoint::CheckpointPace;
 use super::error::PartitionError;
@@ -29,6 +29,8 @@ pub(super) struct Applier {
     since_segment_end: u64,
     /// Whether entries were committed before the partition was opened.
     replaying: bool,
+    /// The term in which this replica leads, as it was told last.
+    led: Option<Term>,
 }
 
 impl Applier {
@@ -39,6 +41,7 @@ impl Applier {
             // A segment may end at the very place where the state stands.
             since_segment_end: u64::MAX,
             replaying: true,
+            led: None,
         }
     }
 
@@ -79,9 +82,19 @@ impl Applier {
         }
     }
 
+    /// Tells those who follow it where this replica began or ceased to lead.
+    fn tell_leadership(&mut self) {
+        let led = self.partition.led_term();
+        if std::mem::replace(&mut self.led, led) != led {
+            self.partition.notifier.leadership_changed();
+        }
+    }
+
     /// Applies every entry up to `commit`.
     async fn catch_up(&mut self, commit: LogIndex) -> Result<(), PartitionError> {
         loop {
+            // Not only where everything is applied: other nodes are to hear of a leader at once.
+            self.tell_leadership();
             self.skip_to_checkpoint(commit)?;
             let applied = self.partition.ledger().state.applied.index;
             let until = self.next_stop(applied, commit);

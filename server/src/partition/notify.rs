@@ -55,6 +55,8 @@ pub(super) struct Notifier {
     view: Watch<View>,
     leader_changes: AtomicU64,
     subscribers: Arc<Subscribers>,
+    /// Those who only want to know whether this replica leads.
+    leadership: Arc<Subscribers>,
 }
 
 impl Notifier {
@@ -64,6 +66,7 @@ impl Notifier {
             view: Watch::new(view),
             leader_changes: AtomicU64::new(0),
             subscribers: Arc::default(),
+            leadership: Arc::default(),
         }
     }
 
@@ -100,19 +103,19 @@ impl Notifier {
         }
     }
 
-    /// Adds a subscriber.
+    /// Adds a subscriber to changes of the view.
     pub(super) fn subscribe(&self, signal: &Signal, token: u64) -> Subscription {
-        let subscriber = Arc::new(Subscriber {
-            token,
-            queued: AtomicBool::new(false),
-            ready: Arc::clone(&signal.ready),
-        });
-        let id = self.subscribers.next_id.fetch_add(1, Ordering::Relaxed);
-        self.subscribers.lock().push((id, subscriber));
-        Subscription {
-            id,
-            subscribers: Arc::clone(&self.subscribers),
-        }
+        Subscribers::add(&self.subscribers, signal, token)
+    }
+
+    /// This replica began or ceased to lead, or leads in another term.
+    pub(super) fn leadership_changed(&self) {
+        self.leadership.fire();
+    }
+
+    /// Adds a subscriber to changes of whether this replica leads.
+    pub(super) fn follow_leadership(&self, signal: &Signal, token: u64) -> Subscription {
+        Subscribers::add(&self.leadership, signal, token)
     }
 }
 
@@ -195,6 +198,20 @@ struct Subscribers {
 impl Subscribers {
     fn lock(&self) -> MutexGuard<'_, Vec<(u64, Arc<Subscriber>)>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(this: &Arc<Self>, signal: &Signal, token: u64) -> Subscription {
+        let subscriber = Arc::new(Subscriber {
+            token,
+            queued: AtomicBool::new(false),
+            ready: Arc::clone(&signal.ready),
+        });
+        let id = this.next_id.fetch_add(1, Ordering::Relaxed);
+        this.lock().push((id, subscriber));
+        Subscription {
+            id,
+            subscribers: Arc::clone(this),
+        }
     }
 
     /// Queues every token that is not queued yet, and wakes its waiter.

@@ -203,6 +203,12 @@ impl Partition {
         self.notifier.subscribe(signal, token)
     }
 
+    /// Fires `signal` with `token` whenever [`Partition::led_term`] changes, without waiting for anything to be applied;
+    /// until the subscription is dropped. Subscribe first, then look.
+    pub fn follow_leadership(&self, signal: &Signal, token: u64) -> Subscription {
+        self.notifier.follow_leadership(signal, token)
+    }
+
     /// Bytes of the log on this node (DescribeLogDirs).
     pub fn size_bytes(&self) -> u64 {
         self.reader.state().size_bytes

@@ -118,3 +118,31 @@ fn a_writer_of_an_older_leadership_appends_nothing() {
     commit_next(&group);
     assert_eq!(rig.ends(sent), Ok(0));
 }
+
+#[test]
+fn who_follows_the_leadership_is_told_of_its_changes_and_of_nothing_else() {
+    let (rig, group) = leading();
+    let signal = Signal::new();
+    let followed = rig.partition.follow_leadership(&signal, 5);
+    let sent = rig.send(0).expect("accepted");
+    commit_next(&group);
+    assert_eq!(rig.ends(sent), Ok(0));
+    assert!(signal.take().is_empty(), "records change nothing");
+    group.follow();
+    rig.sim.run_until_idle();
+    assert_eq!((signal.take(), rig.partition.led_term()), (vec![5], None));
+    group.progress.update(|progress| {
+        progress.term = Term(progress.term.0 + 1);
+        true
+    });
+    rig.sim.run_until_idle();
+    assert!(signal.take().is_empty(), "another replica leads as before");
+    group.lead();
+    rig.sim.run_until_idle();
+    let term = group.progress.get().term;
+    assert_eq!((signal.take(), rig.partition.led_term()), (vec![5], Some(term)));
+    drop(followed);
+    group.follow();
+    rig.sim.run_until_idle();
+    assert!(signal.take().is_empty());
+}
