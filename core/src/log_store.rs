@@ -255,6 +255,12 @@ pub trait LogWriter: Send + Debug {
     /// # Errors
     /// [`LogError::Full`], [`LogError::Poisoned`].
     fn reserve(&mut self, bytes: u64) -> Result<(), LogError>;
+
+    /// Says whether readers are expected of what is appended from now on, as at a leader; they are until somebody says
+    /// no. It changes no answer: a store may leave less of it in memory.
+    fn expect_readers(&mut self, expected: bool) {
+        let _ = expected;
+    }
 }
 
 /// The reading side of one group. Readers run beside the writer and see at each call the log as it stood at one

@@ -19,7 +19,7 @@ use crate::segment::segment_path;
 use crate::segment::writer::{SegmentWriter, WriterPlace, sync_names};
 use crate::store::Inner;
 use crate::sync::locked;
-use chronik_core::fs::{File, FsError, FsErrorKind, OpenMode};
+use chronik_core::fs::{Advice, File, FsError, FsErrorKind, OpenMode};
 use chronik_core::{LogIndex, Offset};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -350,6 +350,7 @@ impl Inner {
             return Ok(());
         };
         let before = (writer.at, locked(&writer.seg.index).clone());
+        let file = writer.file(&*self.fs)?;
         let result = writer.seal(&*self.fs, self.options.shrink_step_bytes);
         let mut state = locked(&group.state);
         let sealed = match result {
@@ -370,6 +371,9 @@ impl Inner {
             sealed: true,
             exact: true,
         };
+        if state.readers.stay_away() {
+            file.advise(0, writer.at.end, Advice::DropCache);
+        }
         self.handles.forget(&sealed.file);
         set_disk(&mut state, base, Disk::Sealed(Arc::new(sealed)));
         *slot = None;
@@ -408,7 +412,10 @@ impl Inner {
         writer: &mut SegmentWriter,
     ) -> Result<(), FsError> {
         writer.sync(&*self.fs)?;
-        let state = locked(&group.state);
+        let mut state = locked(&group.state);
+        if state.readers.stay_away() {
+            writer.drop_cache();
+        }
         let rewinds = state
             .rewind
             .as_ref()

@@ -121,7 +121,13 @@ pub(crate) fn read(
     max_bytes: u64,
 ) -> Result<Read<Vec<Entry>>, LogError> {
     inner.check_readable()?;
-    let planned = plan(&locked(&group.state), &wanted, max_bytes)?;
+    let planned = {
+        let mut state = locked(&group.state);
+        if matches!(wanted, Wanted::Offsets(_)) {
+            state.readers.came();
+        }
+        plan(&state, &wanted, max_bytes)?
+    };
     match planned {
         Planned::Now(entries) => Ok(Read::Ready(entries)),
         Planned::Later(first) => {

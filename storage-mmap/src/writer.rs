@@ -123,6 +123,10 @@ impl LogWriter for GroupWriter {
         self.inner.admit(bytes)?;
         self.inner.reserve_journal(bytes)
     }
+
+    fn expect_readers(&mut self, expected: bool) {
+        locked(&self.group.state).readers.expected = expected;
+    }
 }
 
 impl Drop for GroupWriter {

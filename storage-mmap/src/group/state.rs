@@ -71,8 +71,44 @@ pub(crate) struct GroupState {
     pub(crate) checkpoint_calls: u64,
     pub(crate) open: bool,
     pub(crate) removed: bool,
+    pub(crate) readers: Readers,
     /// Whether the group waits in the queue of those to copy.
     pub(crate) queued: bool,
+}
+
+/// Who reads what is new.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readers {
+    /// Whether some are expected.
+    pub(crate) expected: bool,
+    /// How many more syncs of a segment somebody counts for who read by offset.
+    pub(crate) recent: u8,
+}
+
+/// For how many syncs a reader counts: it may come in steps.
+const RECENT_SYNCS: u8 = 4;
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self {
+            expected: true,
+            recent: 0,
+        }
+    }
+}
+
+impl Readers {
+    /// Somebody reads.
+    pub(crate) fn came(&mut self) {
+        self.recent = RECENT_SYNCS;
+    }
+
+    /// At a sync: whether none are expected, and none came lately.
+    pub(crate) fn stay_away(&mut self) -> bool {
+        let came = self.recent > 0;
+        self.recent = self.recent.saturating_sub(1);
+        !self.expected && !came
+    }
 }
 
 /// What a truncation leaves of the segment that holds the new end, where copied entries were removed.

@@ -10,7 +10,7 @@ use crate::group::tail::TailEntry;
 use crate::journal::group_image::Stored;
 use crate::pool::pool_dir;
 use crate::sync::locked;
-use chronik_core::fs::{File, FileSystem, FsError, OpenMode};
+use chronik_core::fs::{Advice, File, FileSystem, FsError, OpenMode};
 use chronik_core::{EntryMeta, LogIndex};
 use std::path::Path;
 use std::sync::Arc;
@@ -226,6 +226,13 @@ impl SegmentWriter {
             self.unnamed = false;
         }
         Ok(())
+    }
+
+    /// Gives back the memory in which the system keeps what is synced. Nothing else changes.
+    pub(crate) fn drop_cache(&self) {
+        if let Some(file) = &*locked(&self.seg.writing) {
+            file.advise(0, self.at.end, Advice::DropCache);
+        }
     }
 
     /// What the journal has to say once everything here is synced.

@@ -146,3 +146,39 @@ fn a_store_is_taken_out_of_its_directory_and_nothing_else_is() {
     }
     assert_eq!(open_real(options).unwrap().groups(), []);
 }
+
+#[test]
+fn what_nobody_is_expected_to_read_leaves_the_page_cache_unless_somebody_does() {
+    let machine = Machine::new(7);
+    let store = machine.open(small("/data")).unwrap();
+    let mut log = store.open_group(GroupId(5), POLICY).unwrap();
+    let mut next = 1;
+    // Writes what makes several segments; returns what the store asked the system to forget meanwhile.
+    let mut write = |log: &mut chronik_core::log_store::GroupLog, read: bool| {
+        let before = machine.disk.stats().cache_drops;
+        for _ in 0..100 {
+            let offset = next as i64 - 1;
+            let one = entry(LogId::new(1, next), offset, 1, 300);
+            machine.done(&log.writer.append(&[one]).unwrap());
+            machine.env.run_until_idle();
+            if read {
+                let found = log.reader.read_offsets(Offset(offset)..Offset(offset + 1), 1);
+                assert_eq!(machine.get(found.unwrap()).unwrap().len(), 1);
+            }
+            next += 1;
+        }
+        machine.disk.stats().cache_drops - before
+    };
+    assert_eq!(
+        write(&mut log, false),
+        0,
+        "readers are expected until somebody says no"
+    );
+    log.writer.expect_readers(false);
+    assert!(write(&mut log, false) > 3);
+    assert_eq!(write(&mut log, true), 0, "somebody reads");
+    log.writer.expect_readers(true);
+    assert_eq!(write(&mut log, false), 0);
+    let all = log.reader.entries(LogIndex(1)..LogIndex(401), u64::MAX).unwrap();
+    assert_eq!(machine.get(all).unwrap().len(), 400);
+}

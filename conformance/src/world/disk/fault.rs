@@ -96,6 +96,8 @@ pub struct DiskStats {
     pub maps: u64,
     /// Renames.
     pub renames: u64,
+    /// Ranges that the store asked the system to forget.
+    pub cache_drops: u64,
     /// Calls that a fault made fail.
     pub failed: u64,
 }

@@ -167,6 +167,7 @@ impl File for SimFile {
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) {
         if advice == Advice::DropCache {
+            locked(&self.shared.control).stats.cache_drops += 1;
             let start = position(offset);
             locked(&self.node.content).drop_cache(start..start.saturating_add(position(len)));
         }

@@ -162,6 +162,10 @@ impl Group {
         if before.2 != now.2 && now.2 != 0 {
             count(&context.counters.leader_changes, 1);
         }
+        if was != is {
+            // Consumers read from the leader; what they read elsewhere the store sees by itself.
+            self.writer.expect_readers(is);
+        }
         if is && (!was || before.0 != now.0) {
             self.became_leader(context);
         }

@@ -282,6 +282,7 @@ impl Group {
             checkpoint_for: Vec::new(),
             starved: false,
         };
+        group.writer.expect_readers(false);
         group.changes.founded = opening.known.founded;
         let memberships: Vec<Membership> = group.pending.values().cloned().collect();
         for membership in memberships.iter().chain(&[group.applied.clone()]) {
