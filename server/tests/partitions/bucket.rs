@@ -138,7 +138,7 @@ impl SimBucket {
         let mut state = self.lock();
         let faults = state.faults;
         let prng = &mut state.prng;
-        let takes = Duration::from_micros(prng.between(200, 8_000));
+        let takes = Duration::from_micros(prng.between(200, 8_000) * (1 + faults.slower));
         let fate = if prng.chance(faults.refused) {
             Fate::Refused
         } else if prng.chance(faults.lost_before) {

@@ -46,8 +46,26 @@ fn main() -> ExitCode {
     if let Ok(text) = std::env::var("CHRONIK_SEED") {
         return replay(&text);
     }
-    let text = std::env::var("CHRONIK_SWARM").unwrap_or_else(|_| format!("{SEEDS}@1"));
-    survey_seeds(&text)
+    if let Ok(text) = std::env::var("CHRONIK_SWARM") {
+        return survey_seeds(&text);
+    }
+    match slow_bucket() {
+        true => survey_seeds(&format!("{SEEDS}@1")),
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// What a bucket has that is slower than the producers is named in its manifest all the same, and goes from the disks.
+fn slow_bucket() -> bool {
+    let report = run(&Plan::slow_bucket(Seed(1)));
+    say(&format!("a bucket that is too slow met: {}", report.marks));
+    for breach in &report.breaches {
+        say(&format!(
+            "with a bucket that is too slow, {}: {}",
+            breach.rule, breach.what
+        ));
+    }
+    report.breaches.is_empty()
 }
 
 /// A closed pipe is the reader's choice.

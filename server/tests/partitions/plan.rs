@@ -52,6 +52,8 @@ pub(crate) struct BucketFaults {
     pub(crate) late: u64,
     pub(crate) stale_lists: u64,
     pub(crate) wrong_bytes: u64,
+    /// By how many times its usual time each request takes longer.
+    pub(crate) slower: u64,
 }
 
 impl BucketFaults {
@@ -62,6 +64,7 @@ impl BucketFaults {
         late: 0,
         stale_lists: 0,
         wrong_bytes: 0,
+        slower: 0,
     };
 
     fn random(prng: &mut Prng) -> Self {
@@ -73,6 +76,7 @@ impl BucketFaults {
             late: some(20),
             stale_lists: some(60),
             wrong_bytes: some(20),
+            slower: 0,
         }
     }
 }
@@ -126,6 +130,32 @@ impl Plan {
             value_bytes: [40, 300, 1200][prng.index(3)],
             part_bytes: [1 << 20, 2048][prng.index(2)],
             faults,
+        }
+    }
+
+    /// A run without other faults in which the bucket takes less than the producers give, for longer than a run of a random
+    /// plan lasts.
+    pub(crate) fn slow_bucket(seed: Seed) -> Self {
+        let length = Duration::from_secs(45);
+        let slow = BucketFaults {
+            slower: 60,
+            ..BucketFaults::default()
+        };
+        Self {
+            seed,
+            length,
+            config: PartitionConfig {
+                segment_bytes: 2048,
+                remote_storage: true,
+                local_retention_bytes: Some(4096),
+                ..PartitionConfig::DEFAULTS
+            },
+            plain_producers: 1,
+            idempotent_producers: 1,
+            client_pause: Duration::from_millis(120),
+            value_bytes: 300,
+            part_bytes: 1 << 20,
+            faults: vec![(Duration::ZERO, Fault::Bucket(slow))],
         }
     }
 
