@@ -33,7 +33,7 @@ RECORD = 64 << 10
 
 def all_settled(broker):
     """Whether every partition that has records was published."""
-    return all(one["leading"] and one["lag_bytes"] == 0 and one["tiered_end_offset"] and one["failure"] is None
+    return all(one["leading"] and one["lag_bytes"] == 0 and one["published"] and one["tiered_end_offset"] and one["failure"] is None
                for one in status(broker)["partitions"])
 
 

@@ -313,6 +313,8 @@ pub struct TierPartition {
     pub local_bytes: u64,
     /// Bytes of sealed segments that wait for their upload.
     pub lag_bytes: u64,
+    /// Whether the manifest in the bucket says all of this; what it does not say, a restore does not find.
+    pub published: bool,
     /// Objects that wait for their deletion.
     pub garbage_objects: usize,
     /// Why the last round of the leader was not finished.

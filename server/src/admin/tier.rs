@@ -61,6 +61,7 @@ fn partitions(node: &Node) -> Vec<TierPartition> {
                 tiered_bytes: status.tiered_bytes,
                 local_bytes: partition.log_state().size_bytes,
                 lag_bytes: status.lag_bytes,
+                published: status.published,
                 garbage_objects: status.garbage,
                 failure: status.failure.map(|why| why.to_string()),
             });

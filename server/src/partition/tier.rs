@@ -111,6 +111,8 @@ pub struct TierStatus {
     pub tiered_bytes: u64,
     /// Bytes of sealed segments that wait for their upload.
     pub lag_bytes: u64,
+    /// Whether the manifest in the bucket says all of this; what it does not say, a restore does not find.
+    pub published: bool,
     /// Objects that wait for their deletion.
     pub garbage: usize,
     /// Why the last round of this replica, as the leader, was not finished.
@@ -224,6 +226,7 @@ impl Partition {
                 true => lag_bytes(&self.reader.segments(), &state, log_start),
                 false => 0,
             },
+            published: state.published() == state.version(),
             garbage: state.garbage().len(),
             failure: remote.trouble().as_ref().map(|trouble| Arc::clone(&trouble.why)),
         })

@@ -84,7 +84,7 @@ def place(broker, topic, partition=0):
 def settled(broker, topic, partition=0):
     """The end of the tier, once every sealed segment is in it and published."""
     one = place(broker, topic, partition)
-    done = one and one["leading"] and one["lag_bytes"] == 0 and one["failure"] is None
+    done = one and one["leading"] and one["lag_bytes"] == 0 and one["published"] and one["failure"] is None
     return done and one["tiered_end_offset"]
 
 
