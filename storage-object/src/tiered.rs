@@ -93,22 +93,50 @@ impl TieredReader {
         log_error(&error)
     }
 
-    /// The segments of the tier that start below the local log.
-    fn cold_segments(&self, state: &TierState) -> Vec<Arc<SegmentMeta>> {
-        let hot_start = self.hot.state().offset_start;
-        let below = state
-            .segments()
-            .partition_point(|segment| segment.offsets.start < hot_start);
-        state.segments().get(..below).unwrap_or_default().to_vec()
+    /// The segments of the tier that start in this range.
+    fn cold_segments(&self, state: &TierState, starts: Range<Offset>) -> Vec<Arc<SegmentMeta>> {
+        let below = |offset| {
+            let segments = state.segments();
+            segments.partition_point(|segment| segment.offsets.start < offset)
+        };
+        let cold = state.segments().get(below(starts.start)..below(starts.end));
+        cold.unwrap_or_default().to_vec()
     }
 
+    /// The entry that a time leads to: out of the tier, then out of the local log. What is dropped while both are looked at
+    /// is in neither of them, and is looked for anew.
+    async fn find(&self, query: TimeQuery, before: Offset) -> Result<Option<EntryMeta>, LogError> {
+        let (mut from, mut best) = (Offset(0), None);
+        loop {
+            let edge = self.hot.state().offset_start;
+            let segments = self.cold_segments(&self.view.get(), from..edge);
+            best = self.find_cold(&segments, (query, before), best).await?;
+            if best.is_some() && query != TimeQuery::Maximum {
+                return Ok(best);
+            }
+            let hot = match self.hot.find_time(query, before) {
+                Ok(read) => read.get().await,
+                Err(error) => Err(error),
+            };
+            if self.hot.state().offset_start > edge {
+                from = edge;
+                continue;
+            }
+            // Of equal ones the first counts, and the tier's are older.
+            return Ok(match (best, hot?) {
+                (Some(cold), Some(hot)) if hot.max_timestamp_ms > cold.max_timestamp_ms => Some(hot),
+                (cold, hot) => cold.or(hot),
+            });
+        }
+    }
+
+    /// The entry in these segments, or `best`, which comes before them.
     async fn find_cold(
         &self,
         segments: &[Arc<SegmentMeta>],
-        query: TimeQuery,
-        before: Offset,
+        (query, before): (TimeQuery, Offset),
+        mut best: Option<EntryMeta>,
     ) -> Result<Option<EntryMeta>, LogError> {
-        let mut best: Option<EntryMeta> = None;
         for segment in segments.iter().filter(|segment| segment.offsets.start < before) {
             let reached = match query {
                 TimeQuery::AtOrAfter(time) => segment.max_timestamp_ms >= time,
@@ -157,7 +185,7 @@ impl LogReader for TieredReader {
     fn state(&self) -> LogState {
         let mut state = self.hot.state();
         let tier = self.view.get();
-        let cold = self.cold_segments(&tier);
+        let cold = self.cold_segments(&tier, Offset(0)..state.offset_start);
         if let Some(first) = cold.first() {
             state.offset_start = first.offsets.start;
             state.size_bytes += cold.iter().map(|segment| segment.footer_position).sum::<u64>();
@@ -198,23 +226,18 @@ impl LogReader for TieredReader {
     }
 
     fn find_time(&self, query: TimeQuery, before: Offset) -> Result<Read<Option<EntryMeta>>, LogError> {
-        let segments = self.cold_segments(&self.view.get());
-        if segments.is_empty() {
-            return self.hot.find_time(query, before);
+        let edge = self.hot.state().offset_start;
+        if self.cold_segments(&self.view.get(), Offset(0)..edge).is_empty() {
+            let read = self.hot.find_time(query, before);
+            // Nothing is in the tier alone, and nothing was dropped since that was looked at.
+            if matches!(read, Ok(Read::Ready(_))) && self.hot.state().offset_start == edge {
+                return read;
+            }
         }
         let this = self.clone();
-        Ok(Read::Pending(Box::pin(async move {
-            let cold = this.find_cold(&segments, query, before).await?;
-            if cold.is_some() && query != TimeQuery::Maximum {
-                return Ok(cold);
-            }
-            let hot = this.hot.find_time(query, before)?.get().await?;
-            // Of equal ones the first counts, and the tier's are older.
-            Ok(match (cold, hot) {
-                (Some(cold), Some(hot)) if hot.max_timestamp_ms > cold.max_timestamp_ms => Some(hot),
-                (cold, hot) => cold.or(hot),
-            })
-        })))
+        Ok(Read::Pending(Box::pin(
+            async move { this.find(query, before).await },
+        )))
     }
 
     fn end_of_term(&self, term: Term) -> Option<(Term, Offset)> {

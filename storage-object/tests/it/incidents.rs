@@ -4,12 +4,14 @@ use crate::cluster::{Cluster, GRACE_MS, Inbox, PARTITION};
 use crate::faulty::Faults;
 use bytes::Bytes;
 use chronik_conformance::world::Seed;
-use chronik_core::Offset;
+use chronik_core::log_store::TimeQuery;
+use chronik_core::{LogReader, Offset};
 use chronik_storage_object::bucket::{Bucket, Condition, Want};
 use chronik_storage_object::manifest::pages_folder;
 use chronik_storage_object::offline::{Finding, list_all, partitions, scrub};
 use chronik_storage_object::orphans::delete_orphans;
 use chronik_storage_object::{SegmentKey, TierCommand};
+use futures_lite::future::poll_once;
 use std::time::Duration;
 
 /// A cluster with a few sealed segments.
@@ -93,6 +95,28 @@ fn local_data_that_goes_during_an_upload_costs_the_upload_and_nothing_else() {
     cluster.roll();
     cluster.upload_all();
     assert_eq!(cluster.state.end().offset, cluster.end(), "uploads go on");
+}
+
+#[test]
+fn a_look_up_by_time_misses_nothing_of_what_leaves_the_local_log_meanwhile() {
+    let mut cluster = Cluster::new(Seed(5));
+    for n in 0..30 {
+        cluster.produce(3, n, Bytes::from(vec![n as u8; 300]));
+    }
+    cluster.roll();
+    cluster.produce(1, 0, Bytes::from_static(b"hot"));
+    cluster.upload_all();
+    let segments = cluster.state.segments().to_vec();
+    let middle = segments[segments.len() / 2].offsets.end;
+    cluster.propose(&TierCommand::DropLocal { below: middle });
+    assert_eq!(cluster.hot_start(), middle, "the first half is in the tier alone");
+    let latest = cluster.reader.find_time(TimeQuery::Maximum, cluster.end());
+    let mut latest = Box::pin(latest.unwrap().get());
+    let early = cluster.sim.block_on(poll_once(&mut latest)).unwrap();
+    assert!(early.is_none(), "the tier takes its time");
+    cluster.propose(&TierCommand::DropLocal { below: cluster.end() });
+    let found = cluster.sim.block_on(latest).unwrap().unwrap().unwrap();
+    assert_eq!(found.max_timestamp_ms, 29, "{found:?}");
 }
 
 #[test]
