@@ -13,6 +13,7 @@ mod plan;
 mod producer;
 mod reader;
 mod run;
+mod times;
 
 use chronik_conformance::survey::{self, Batch, Played};
 use chronik_conformance::world::Seed;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs that say something: these happen in any few dozen of them.
-const MUST_HAPPEN: [&str; 12] = [
+const MUST_HAPPEN: [&str; 15] = [
     "batches acknowledged",
     "epochs served",
     "crashes",
@@ -36,6 +37,9 @@ const MUST_HAPPEN: [&str; 12] = [
     "rounds with local data dropped",
     "cold reads",
     "objects deleted",
+    "look-ups by time",
+    "records expired",
+    "local data expired",
 ];
 /// How many seeds a test run has.
 const SEEDS: u64 = 24;

@@ -12,7 +12,7 @@ use chronik_consensus::raft_rs::RaftOptions;
 use chronik_core::consensus::{Member, Membership};
 use chronik_core::log_store::StoreHealth;
 use chronik_core::transport::{BindOptions, Hello, Peer, Transport, TransportFactory};
-use chronik_core::{BoxFuture, Consensus, Env, FileSystem, GroupId, LogStore, NodeId};
+use chronik_core::{BoxFuture, Consensus, Env, FileSystem, GroupId, LogStore, NodeId, Offset};
 use chronik_server::partition::{Ended, NodeTier, NodeTierParts, Partition, PartitionSpec, TierSpec};
 use chronik_storage_mmap::{MmapStore, StoreOptions};
 use chronik_storage_object::bucket::{RetryPolicy, Retrying};
@@ -299,7 +299,7 @@ impl Host {
         self.access
             .publish(self.at, self.sim.clone(), Arc::clone(&partition));
         let rounds = tier_rounds(
-            (Arc::clone(&partition), env.clone()),
+            (self.at.node, Arc::clone(&partition), env.clone()),
             self.oracle.clone(),
             self.bucket.clone(),
         );
@@ -332,11 +332,12 @@ fn upkeep(partition: Arc<Partition>, env: Env) -> BoxFuture<'static, ()> {
 }
 
 fn tier_rounds(
-    (partition, env): (Arc<Partition>, Env),
+    (node, partition, env): (u64, Arc<Partition>, Env),
     oracle: Oracle,
     bucket: SimBucket,
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
+        let mut judged = Offset(0);
         loop {
             let pause = Duration::from_millis(50 + env.rng.next_u64() % 200);
             env.clock.sleep(pause).await;
@@ -347,7 +348,13 @@ fn tier_rounds(
                 return;
             }
             let dropped = partition.log_state().offset_start;
-            if dropped > partition.view().log_start {
+            let log_start = partition.view().log_start;
+            if dropped > log_start.max(judged) {
+                let offsets = log_start.max(judged).0..dropped.0;
+                judged = dropped;
+                oracle.on_local_gone(node, offsets);
+            }
+            if dropped > log_start {
                 oracle.marks.hit("rounds with local data dropped");
                 let published = bucket.manifest().ok().flatten();
                 let published = published.map(|manifest| manifest.head.end.offset);

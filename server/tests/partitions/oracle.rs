@@ -1,12 +1,14 @@
 //! What nobody may ever see, judged by everything that clients saw.
 
+use crate::times::Asked;
 use bytes::Bytes;
 use chronik_conformance::check::Marks;
 use chronik_conformance::survey::Breach;
+use chronik_core::env::Clock;
 use chronik_server::kafka::record::{BatchView, Batches, ProducerFields};
-use chronik_server::partition::{Fetched, View};
+use chronik_server::partition::{Fetched, PartitionConfig, View};
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The bytes of a batch that the broker writes: base offset, length, leader epoch.
@@ -55,28 +57,32 @@ struct Answers {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     breaches: Vec<Breach>,
-    acked: BTreeMap<i64, Acked>,
+    pub(crate) acked: BTreeMap<i64, Acked>,
     acked_ends: BTreeMap<i32, i64>,
-    seen: BTreeMap<i64, Bytes>,
+    pub(crate) seen: BTreeMap<i64, Bytes>,
     placed: BTreeMap<(i64, i16, i32), i64>,
     leaders: BTreeMap<i32, Answers>,
     processes: BTreeMap<At, (i64, i64)>,
     delete_asked: i64,
-    deletes_by_retention: bool,
+    /// Where the log starts for whatever reason was judged up to here.
+    expired: i64,
+    pub(crate) asked: Vec<Asked>,
     digest: u64,
 }
 
 /// The judge of a run. Clones are the same one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub(crate) struct Oracle {
     state: Arc<Mutex<State>>,
     pub(crate) marks: Marks,
+    clock: Arc<dyn Clock>,
+    pub(crate) config: Arc<PartitionConfig>,
 }
 
 impl State {
-    fn violate(&mut self, rule: &'static str, what: String) {
+    pub(crate) fn violate(&mut self, rule: &'static str, what: String) {
         if !self.breaches.iter().any(|breach| breach.rule == rule) {
             self.breaches.push(Breach { rule, what });
         }
@@ -95,14 +101,26 @@ impl State {
 }
 
 impl Oracle {
-    pub(crate) fn new(deletes_by_retention: bool) -> Self {
-        let oracle = Self::default();
-        oracle.lock().deletes_by_retention = deletes_by_retention;
-        oracle
+    /// For partitions of this configuration, in the world of `clock`.
+    pub(crate) fn new(config: &PartitionConfig, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            state: Arc::default(),
+            marks: Marks::default(),
+            clock,
+            config: Arc::new(config.clone()),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
+    fn deletes_by_retention(&self) -> bool {
+        self.config.retention_bytes.is_some() || self.config.retention_ms.is_some()
     }
 
     pub(crate) fn violate(&self, rule: &'static str, what: impl Into<String>) {
@@ -126,8 +144,8 @@ impl Oracle {
 
     /// Where the log starts at most, for all that was deleted; none where retention deletes as it sees fit.
     pub(crate) fn deleted_below(&self) -> Option<i64> {
-        let state = self.lock();
-        (!state.deletes_by_retention).then_some(state.delete_asked)
+        let asked = self.lock().delete_asked;
+        (!self.deletes_by_retention()).then_some(asked)
     }
 
     /// The end of what was seen as committed.
@@ -219,8 +237,8 @@ impl Oracle {
 
     /// A replica answered a fetch from `offset`.
     pub(crate) fn on_fetched(&self, before: &Before, offset: i64, fetched: &Fetched) {
-        let mut state = self.lock();
-        let state = &mut *state;
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let (end, start) = (fetched.high_watermark, fetched.log_start_offset);
         let At { node, .. } = before.at;
         if end < before.high_watermark || start < before.log_start || end < start {
@@ -235,13 +253,7 @@ impl Oracle {
         }
         let known = state.processes.entry(before.at).or_default();
         *known = (known.0.max(end), known.1.max(start));
-        if !state.deletes_by_retention && start > state.delete_asked {
-            let what = format!(
-                "the log starts at {start}, and nobody deleted beyond {}",
-                state.delete_asked
-            );
-            state.violate("nothing-is-deleted-unasked", what);
-        }
+        let expired = self.deleted(state, start);
         if fetched.records.is_empty() && offset < end && fetched.diverging.is_none() {
             let what = format!("node {node} has {start}..{end}, and answers nothing from {offset} on");
             state.violate("what-is-committed-is-readable", what);
@@ -250,6 +262,28 @@ impl Oracle {
         if !fetched.records.is_empty() && offset < before.local_start {
             self.marks.hit("cold reads");
         }
+        drop(guard);
+        if let (Some(offsets), Some(keep_ms)) = (expired, self.config.retention_ms) {
+            self.marks.hit("records expired");
+            self.on_expired(node, offsets, keep_ms);
+        }
+    }
+
+    /// The log starts at `start`: what retention by time alone deleted since that was judged last.
+    fn deleted(&self, state: &mut State, start: i64) -> Option<Range<i64>> {
+        if start <= state.delete_asked.max(state.expired) {
+            return None;
+        }
+        if !self.deletes_by_retention() {
+            let what = format!(
+                "the log starts at {start}, and nobody deleted beyond {}",
+                state.delete_asked
+            );
+            state.violate("nothing-is-deleted-unasked", what);
+        }
+        let offsets = state.delete_asked.max(state.expired)..start;
+        state.expired = start;
+        self.config.retention_bytes.is_none().then_some(offsets)
     }
 
     /// Leaders of later epochs have what those of earlier ones answered, and what was acknowledged.
@@ -400,4 +434,9 @@ fn see(state: &mut State, batch: &BatchView<'_>, bytes: Bytes, node: u64) {
 
 fn end_of(batch: &[u8]) -> i64 {
     BatchView::parse(batch).map_or(0, |batch| batch.last_offset() + 1)
+}
+
+/// A batch that was read or sent; all of those were parsed before.
+pub(crate) fn parsed(batch: &[u8]) -> Option<BatchView<'_>> {
+    BatchView::parse(batch).ok()
 }

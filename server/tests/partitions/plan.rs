@@ -172,15 +172,18 @@ impl Plan {
 fn config(prng: &mut Prng) -> PartitionConfig {
     let segment_bytes = [2048, 6144, 16_384][prng.index(3)];
     let remote_storage = prng.chance(75);
+    let retention = prng.below(4);
+    let keeps_local_for = prng.chance(30).then(|| prng.between(300, 4_000) as i64);
+    let local_retention_bytes = Some(segment_bytes * prng.below(4));
     PartitionConfig {
         segment_bytes,
         segment_ms: [1500, 7 * 24 * 3_600_000][prng.index(2)],
         min_insync_replicas: [1, 2][prng.index(2)],
-        retention_ms: None,
-        retention_bytes: prng.chance(25).then_some(segment_bytes * 8),
+        retention_ms: (retention == 0).then(|| prng.between(1_000, 12_000) as i64),
+        retention_bytes: (retention == 1).then_some(segment_bytes * 8),
         remote_storage,
-        local_retention_ms: None,
-        local_retention_bytes: Some(segment_bytes * prng.below(4)),
+        local_retention_ms: keeps_local_for,
+        local_retention_bytes: local_retention_bytes.filter(|_| keeps_local_for.is_none()),
         ..PartitionConfig::DEFAULTS
     }
 }

@@ -156,11 +156,16 @@ impl Producer {
             builder = builder.producer(self.id, self.epoch, self.next_sequence);
         }
         let count = self.prng.between(1, 4);
+        // Clients say when something happened: not in the order of the log, and not by one clock.
+        let skew = match self.prng.below(5) {
+            0 => self.prng.below(4_000) as i64 - 3_000,
+            _ => 0,
+        };
         for record in 0..count {
             let mut value = vec![0; self.prng.between(1, self.value_bytes as u64) as usize];
             self.prng.fill(&mut value);
             let key = format!("{}/{}/{record}", self.number, self.next_batch);
-            let time = self.access.env.clock.wall_ms();
+            let time = self.access.env.clock.wall_ms() + skew + self.prng.below(3) as i64;
             builder.push(time, Some(key.as_bytes()), Some(&value));
         }
         let bytes = builder.build().expect("a small batch fits").freeze();

@@ -3,9 +3,10 @@
 use crate::access::{Access, Lost};
 use crate::oracle::{Before, Oracle};
 use crate::plan::{NODES, Plan};
+use crate::times;
 use chronik_conformance::world::Prng;
 use chronik_server::kafka::record::BatchView;
-use chronik_server::partition::{FetchQuery, Fetched, Isolation, PartitionError};
+use chronik_server::partition::{FetchQuery, Fetched, Isolation, OffsetQuery, PartitionError};
 use std::time::Duration;
 
 /// Fetches of consumers that start somewhere else before they read on.
@@ -119,6 +120,11 @@ impl Reader {
                 node = self.prng.between(1, NODES);
             }
             reads += 1;
+            if self.prng.chance(15) {
+                let query = look_up(&self.oracle, &mut self.prng);
+                // Who does not lead says so.
+                let _ = times::ask((&self.access, &self.oracle), node, query).await;
+            }
             let max_bytes = [0, 500, 4000, 1 << 20][self.prng.index(4)];
             let shown = fetch((&self.access, &self.oracle), node, (position, max_bytes)).await;
             match shown {
@@ -138,6 +144,16 @@ impl Reader {
             self.access.env.clock.sleep(pause).await;
         }
     }
+}
+
+/// A question about time: mostly for one at which there are records.
+pub(crate) fn look_up(oracle: &Oracle, prng: &mut Prng) -> OffsetQuery {
+    if prng.chance(10) {
+        return OffsetQuery::MaxTimestamp;
+    }
+    let somewhere = prng.below(oracle.seen_end().max(1) as u64);
+    let near = oracle.time_near(somewhere as i64).unwrap_or_default();
+    OffsetQuery::AtOrAfter((near + prng.below(5) as i64 - 2).max(0))
 }
 
 /// Asks every node in turn to delete the records below `to`, until one leads.

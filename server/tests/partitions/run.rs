@@ -5,7 +5,7 @@ use crate::bucket::SimBucket;
 use crate::node::{Node, World};
 use crate::oracle::Oracle;
 use crate::plan::{BucketFaults, Fault, NODES, Plan};
-use crate::{producer, reader};
+use crate::{producer, reader, times};
 use chronik_conformance::check::Marks;
 use chronik_conformance::survey::Breach;
 use chronik_conformance::world::disk::{self, Chooser, DropAll, KeepAll, Op};
@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// How many look-ups by time there are at the end.
+const LOOK_UPS: u32 = 12;
 /// What everything that must happen once all faults are gone may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -37,7 +39,7 @@ pub(crate) struct Report {
 pub(crate) fn run(plan: &Plan) -> Report {
     let seed = plan.seed;
     let sim = SimEnv::new(seed.child("sim"));
-    let oracle = Oracle::new(plan.config.retention_bytes.is_some());
+    let oracle = Oracle::new(&plan.config, sim.env().clock);
     let played = catch_unwind(AssertUnwindSafe(|| play(plan, &sim, &oracle)));
     let digest = match played {
         Ok(Ok(trace)) => (oracle.digest(), trace),
@@ -111,6 +113,7 @@ fn play(plan: &Plan, sim: &SimEnv, oracle: &Oracle) -> Result<u64, String> {
     })?;
     cluster.check_producers()?;
     cluster.judge()?;
+    cluster.check_times()?;
     oracle
         .marks
         .add("batches acknowledged", oracle.acked_count() as u64);
@@ -323,6 +326,68 @@ impl Cluster {
             if let Err(why) = swept.map_err(|stuck| stuck.to_string())? {
                 self.world.oracle.violate("what-is-committed-is-readable", why);
             }
+        }
+        self.look_up()?;
+        self.world.oracle.judge_look_ups();
+        Ok(())
+    }
+
+    /// A leader without faults finds records by time.
+    fn look_up(&mut self) -> Result<(), String> {
+        let mut prng = self.world.plan.seed.child("look-ups").prng();
+        let (mut found, mut failed) = (0, 0);
+        while found < LOOK_UPS && failed < LOOK_UPS {
+            let access = self.world.access.clone();
+            let query = reader::look_up(&self.world.oracle, &mut prng);
+            let oracle = self.world.oracle.clone();
+            let asked = self.leader().map(|(node, _)| async move {
+                let answered = times::ask((&access, &oracle), node, query).await;
+                matches!(answered, Ok(true))
+            });
+            let answered = asked.map(|asked| self.world.sim.block_on(asked)).transpose();
+            if answered.map_err(|stuck| stuck.to_string())? == Some(true) {
+                found += 1;
+            } else {
+                failed += 1;
+                self.until(Duration::from_millis(300), |_| false);
+            }
+        }
+        if found < LOOK_UPS {
+            let what = format!("{found} of {} look-ups by time were answered", found + failed);
+            self.world.oracle.violate("what-is-committed-is-readable", what);
+        }
+        Ok(())
+    }
+
+    /// What is too old goes, from every disk and from the log, though nobody writes any more.
+    fn check_times(&mut self) -> Result<(), String> {
+        let config = self.world.plan.config.clone();
+        let wait = |keep_ms: i64| Duration::from_millis(keep_ms.unsigned_abs());
+        if let (true, Some(keep_ms), None) = (
+            config.remote_storage,
+            config.local_retention_ms,
+            config.local_retention_bytes,
+        ) {
+            self.until(wait(keep_ms), |_| false);
+            self.expect(
+                "what is tiered and too old for a local disk leaves it",
+                |cluster| {
+                    let tiered = cluster.leader().and_then(|(_, leader)| leader.tier_status());
+                    let partitions = cluster.world.access.partitions();
+                    let mut starts = partitions
+                        .values()
+                        .map(|partition| partition.log_state().offset_start);
+                    tiered.is_some_and(|status| starts.all(|start| start >= status.tiered.end))
+                },
+            )?;
+        }
+        if let Some(keep_ms) = config.retention_ms {
+            self.until(wait(keep_ms), |_| false);
+            self.expect("records that are too old are deleted", |cluster| {
+                let leader = cluster.leader().map(|(_, leader)| leader.view());
+                leader.is_some_and(|view| view.log_start == view.high_watermark)
+            })?;
+            self.judge()?;
         }
         Ok(())
     }
