@@ -72,6 +72,9 @@ pub enum Advice {
     WillNeed,
     /// The range is not needed in memory; later reads come from the disk.
     DropCache,
+    /// What was written to the range should be on its way to the disk by now. It makes nothing durable; a later sync finds
+    /// less to do.
+    WriteSoon,
 }
 
 /// One name in a directory.

@@ -204,6 +204,7 @@ impl Inner {
             seg,
             at: WriterPlace::START,
             unsynced_bytes: 0,
+            begun_to: 0,
             unnamed: true,
             reused: false,
             file_bytes: 0,
@@ -293,7 +294,11 @@ impl Inner {
             if state.rewrites != plan.rewrites {
                 return Ok(false);
             }
+            // Under its name lies another file from here on: who still knows the old one must not map that in its place.
+            let mut retired = locked(&sealed.retired);
             self.fs.rename(&temporary, &path)?;
+            *retired = true;
+            drop(retired);
             state.rewind = None;
             state.rewrites += 1;
             plan.rewrites = state.rewrites;
@@ -458,13 +463,18 @@ impl Inner {
 
 fn plan_copy(state: &GroupState) -> Option<CopyPlan> {
     let next = state.copied.next();
-    if next > state.durable {
+    let nothing_new = next > state.durable;
+    if nothing_new && !state.cuts.is_empty() {
         return None;
     }
     let cut = state
         .rewind
         .as_ref()
         .and_then(|rewind| state.segs.iter().position(|seg| seg.base() == rewind.base));
+    // A cut needs no entry after it: while it waits, the journal cannot say what of the segment is stored.
+    if nothing_new && cut.is_none() {
+        return None;
+    }
     // A segment that was cut and takes no more entries must lose what was cut off before later ones are written.
     let place = match cut {
         Some(cut) => cut,
@@ -483,7 +493,7 @@ fn plan_copy(state: &GroupState) -> Option<CopyPlan> {
         })
         .cloned()
         .collect();
-    let cut_alone = cut.is_some() && seg.last.index < next;
+    let cut_alone = cut.is_some() && (nothing_new || seg.last.index < next);
     assert!(
         cut_alone || !entries.is_empty(),
         "entries that no segment has are in memory"

@@ -355,6 +355,7 @@ fn open_segment(
             seg,
             at,
             unsynced_bytes: 0,
+            begun_to: at.end,
             unnamed: false,
             reused: false,
             file_bytes,

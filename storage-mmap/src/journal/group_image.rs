@@ -165,6 +165,10 @@ impl GroupImage {
                 next_offset: self.offset_end,
                 ..Stored::default()
             };
+        } else if !self.stored.sealed {
+            // The segment may have been sealed behind what is stored by now, and then another file takes its place: it
+            // has the same entries, and other checksums.
+            self.stored.exact = false;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The real file system: files, locks, and mapped regions.
 
-mod mmap;
+mod os;
 mod real_file;
 mod real_fs;
 

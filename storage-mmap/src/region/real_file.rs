@@ -1,6 +1,6 @@
 //! A file of the operating system.
 
-use super::mmap;
+use super::os;
 use super::real_fs::fs_error;
 use bytes::Bytes;
 use chronik_core::fs::{Advice, File, FsError, FsErrorKind};
@@ -114,13 +114,18 @@ impl File for RealFile {
                 return Err(FsError::new(FsErrorKind::Io, detail));
             }
         };
-        mmap::map(&self.file, len).map_err(|error| self.failed("map", &error))
+        os::map(&self.file, len).map_err(|error| self.failed("map", &error))
     }
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) {
         let advice = match advice {
             Advice::WillNeed => rustix::fs::Advice::WillNeed,
             Advice::DropCache => rustix::fs::Advice::DontNeed,
+            Advice::WriteSoon => {
+                // A hint, as below. What the system could not write, the sync tells.
+                let _ = os::start_writing(&self.file, offset, len);
+                return;
+            }
         };
         // A hint: where it fails nothing but time is lost.
         let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(len), advice);

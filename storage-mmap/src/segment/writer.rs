@@ -22,6 +22,8 @@ pub(crate) struct SegmentWriter {
     pub(crate) at: WriterPlace,
     /// Bytes written since the last sync.
     pub(crate) unsynced_bytes: u64,
+    /// What lies before this is on its way to the disk, or there.
+    pub(crate) begun_to: u64,
     /// Whether the file's name is not durable yet.
     pub(crate) unnamed: bool,
     /// Whether the file was another segment's once.
@@ -101,8 +103,20 @@ impl SegmentWriter {
                 self.at.index_at = at;
                 locked(&self.seg.index).block_written(at);
             }
+            self.begin_writing(&*file);
         }
         Ok(())
+    }
+
+    /// Has the system write in steps what the next sync would otherwise write at once: the journal's syncs would wait for
+    /// all of it.
+    fn begin_writing(&mut self, file: &dyn File) {
+        const STEP_BYTES: u64 = 1 << 20;
+        self.begun_to = self.begun_to.min(self.at.end);
+        if self.at.end - self.begun_to >= STEP_BYTES {
+            file.advise(self.begun_to, self.at.end - self.begun_to, Advice::WriteSoon);
+            self.begun_to = self.at.end;
+        }
     }
 
     /// Writes entries up to the next index block in one call; returns how many.

@@ -1,10 +1,12 @@
-//! Maps of files that never change again. The only unsafe code of the workspace.
+//! Calls of the system that the compiler cannot check: maps of files that never change again, and the start of writing
+//! a range back. The only unsafe code of the workspace.
 #![allow(unsafe_code)]
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 
 struct Region {
     map: Mmap,
@@ -31,4 +33,20 @@ pub(super) fn map(file: &File, len: usize) -> io::Result<Bytes> {
     // (`SimDisk::violations`); `random_histories_survive_power_cuts` fails on the first.
     let map = unsafe { options.map(file) }?;
     Ok(Bytes::from_owner(Region { map }))
+}
+
+/// Starts to write what the page cache has of a range, and waits for nothing (Linux: `sync_file_range`). It makes nothing
+/// durable; what fails here shows again at the sync.
+pub(super) fn start_writing(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let (Ok(at), Ok(len)) = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len)) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // SAFETY: the descriptor is open as long as `file` is borrowed; the call takes numbers alone and touches no memory of
+    // this process.
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), at, len, libc::SYNC_FILE_RANGE_WRITE) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
