@@ -100,16 +100,21 @@ class Rounds:
 
     def told(self, wall, leader):
         """The lines about elections since a moment, each with the milliseconds after it."""
-        lines = []
-        for node in self.cluster.nodes:
-            for line in node.log_path.read_text(errors="replace").splitlines():
-                stamp = re.match(r"\[(\S+)Z ", line)
-                if stamp and TOLD.search(line):
-                    after = (datetime.fromisoformat(stamp[1] + "+00:00").timestamp() - wall) * 1000
-                    if 0 <= after < LIMIT_S * 1000:
-                        name = f"node {node.node_id}{' (was leader)' if node is leader else ''}"
-                        lines.append((after, f"{after:7.0f} ms  {name}: {line.split('] ', 1)[1][:150]}"))
-        return [line for _, line in sorted(lines)]
+        return [f"{after * 1000:7.0f} ms  node {node.node_id}{' (was leader)' if node is leader else ''}: {text}"
+                for after, node, text in elections(self.cluster, wall) if after < LIMIT_S]
+
+
+def elections(cluster, wall):
+    """What the nodes said about elections since a moment: the seconds after it, the node, and the line."""
+    lines = []
+    for node in cluster.nodes:
+        for line in node.log_path.read_text(errors="replace").splitlines():
+            stamp = re.match(r"\[(\S+)Z ", line)
+            if stamp and TOLD.search(line):
+                after = datetime.fromisoformat(stamp[1] + "+00:00").timestamp() - wall
+                if after >= 0:
+                    lines.append((after, node, line.split("] ", 1)[1][:150]))
+    return sorted(lines, key=lambda line: line[0])
 
 
 def quantile(times, share):

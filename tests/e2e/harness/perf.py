@@ -12,10 +12,10 @@ SPEED = re.compile(r"([\d.]+) msgs/s\D+([\d.]+) MB/s")
 LIMIT_S = 600
 
 
-def run(tool, mode, bootstrap, topic, size, count):
-    """Writes (-P, acks=all) or reads (-C) so many records of partition 0; records and MB a second, as it counts them."""
+def run(tool, mode, bootstrap, topic, size, count, partition=0):
+    """Writes (-P, acks=all) or reads (-C) so many records of a partition; records and MB a second, as it counts them."""
     words = [word for setting in (BULK if mode == "-P" else READ) for word in ("-X", setting)]
-    argv = [str(tool), mode, "-b", bootstrap, "-t", topic, "-p", "0", "-c", str(count), *words]
+    argv = [str(tool), mode, "-b", bootstrap, "-t", topic, "-p", str(partition), "-c", str(count), *words]
     argv += ["-s", str(size), "-a", "-1"] if mode == "-P" else ["-o", "beginning"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=True)
     told = done.stdout + done.stderr
