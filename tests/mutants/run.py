@@ -188,19 +188,26 @@ def survey(name, runs):
 
 
 def judge_partitions(name):
-    """What runs of the simulated partitions make of a mutant, or of none; stops at the first few that fail."""
-    env = os.environ | {"CHRONIK_PRODUCT_MUTANT": name, "CHRONIK_SWARM": f"{PARTITION_RUNS}@1"}
-    env.pop("CHRONIK_SEED", None)
-    try:
-        run = subprocess.run([program_of("partitions")], env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return {"killed": True, "by": [], "saw": f"the runs did not end within {LIMIT_S} s", "seeds": "-"}
+    """What the simulated partitions make of a mutant, or of none: the scenes first, then random runs; stops at what fails."""
+    base = os.environ | {"CHRONIK_PRODUCT_MUTANT": name}
+    for variable in ("CHRONIK_SEED", "CHRONIK_SWARM", "CHRONIK_SCENES"):
+        base.pop(variable, None)
+    for chosen in ({"CHRONIK_SCENES": "1"}, {"CHRONIK_SWARM": f"{PARTITION_RUNS}@1"}):
+        try:
+            program, env = [program_of("partitions")], base | chosen
+            run = subprocess.run(program, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return {"killed": True, "by": [], "saw": f"the runs did not end within {LIMIT_S} s", "seeds": "-"}
+        if run.returncode != 0:
+            break
     found = re.findall(r"^CHRONIK_SEED=(\S+) ([a-z-]+): (.*)", run.stdout, re.M)
-    rules = list(dict.fromkeys(rule for _, rule, _ in found))
     count = len({seed for seed, _, _ in found})
-    saw = found[0][2] if found else run.stdout.strip().split("\n")[-1]
+    scenes = re.findall(r"^scene: (.*): ([a-z-]+): (.*)", run.stdout, re.M)
+    seeds = "-" if scenes else f"{count} of {PARTITION_RUNS} fail"
+    rules = list(dict.fromkeys(rule for _, rule, _ in scenes + found))
+    saw = (scenes + found)[0][2] if rules else run.stdout.strip().split("\n")[-1]
     by = [f"`{rule}`" for rule in rules] or ["the count of what must happen"]
-    return {"killed": run.returncode != 0, "by": by, "saw": saw, "seeds": f"{count} of {PARTITION_RUNS} fail"}
+    return {"killed": run.returncode != 0, "by": by, "saw": saw, "seeds": seeds}
 
 
 def broken_by(check):

@@ -124,13 +124,15 @@ fn placed(image: &ClusterImage) -> impl Iterator<Item = (GroupId, Vec<Member>)> 
 }
 
 /// Whether exactly these vote, whatever their order, and no change is under way.
-fn is_as_wanted(now: &Membership, wanted: &[Member]) -> bool {
+#[must_use]
+pub fn is_as_wanted(now: &Membership, wanted: &[Member]) -> bool {
     let as_set = |members: &[Member]| members.iter().copied().collect::<BTreeSet<_>>();
     now.learners.is_empty() && now.outgoing_voters.is_empty() && as_set(&now.voters) == as_set(wanted)
 }
 
 /// The next change, if there is one to make now.
-fn plan(status: &GroupStatus, wanted: &[Member]) -> Option<MembershipChange> {
+#[must_use]
+pub fn plan(status: &GroupStatus, wanted: &[Member]) -> Option<MembershipChange> {
     let now = &status.membership;
     if status.progress.role != Role::Leader || wanted.is_empty() || !now.outgoing_voters.is_empty() {
         return None;

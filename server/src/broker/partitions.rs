@@ -344,7 +344,8 @@ impl PartitionTable {
 
 /// The membership that a replica begins with: that of the founders where it is one of them; otherwise none, because the
 /// group exists already and its leader will add the replica.
-fn founding(placed: &Placed, replica: Replica) -> Membership {
+#[must_use]
+pub fn founding(placed: &Placed, replica: Replica) -> Membership {
     let founders = placed.founders();
     let voters = if founders.contains(&replica) {
         founders.iter().map(|founder| founder.member()).collect()

@@ -1,5 +1,6 @@
 //! How clients reach nodes: requests run in the node's process, and die with it.
 
+use crate::metadata::Metadata;
 use crate::oracle::At;
 use crate::plan::NODES;
 use chronik_conformance::world::SimNode;
@@ -10,9 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// The first replica id: that of node n is so many more.
-const REPLICAS: u64 = 70;
 
 /// A node that answers requests.
 struct Door {
@@ -26,6 +24,8 @@ struct Door {
 pub(crate) struct Access {
     doors: Arc<Mutex<BTreeMap<u64, Door>>>,
     stopped: Arc<AtomicBool>,
+    unread: Arc<AtomicBool>,
+    metadata: Metadata,
     pub(crate) env: Env,
 }
 
@@ -38,16 +38,14 @@ pub(crate) struct Served {
     pub(crate) partition: Arc<Partition>,
 }
 
-pub(crate) const fn replica(node: u64) -> ReplicaId {
-    ReplicaId(REPLICAS + node)
-}
-
 impl Access {
     /// `env` is that of the world, in which clients run.
-    pub(crate) fn new(env: Env) -> Self {
+    pub(crate) fn new(env: Env, metadata: Metadata) -> Self {
         Self {
             doors: Arc::default(),
             stopped: Arc::default(),
+            unread: Arc::default(),
+            metadata,
             env,
         }
     }
@@ -78,6 +76,15 @@ impl Access {
         self.stopped.load(Ordering::SeqCst)
     }
 
+    /// Consumers end; producers go on.
+    pub(crate) fn stop_reading(&self) {
+        self.unread.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        !self.is_stopped() && !self.unread.load(Ordering::SeqCst)
+    }
+
     /// The open partitions, by node.
     pub(crate) fn partitions(&self) -> BTreeMap<u64, Arc<Partition>> {
         let doors = self.lock();
@@ -88,11 +95,9 @@ impl Access {
     }
 
     /// The node of a replica that a broker named, or the one after `node`.
-    pub(crate) fn next(node: u64, hint: Option<ReplicaId>) -> u64 {
-        match hint {
-            Some(replica) => replica.0 - REPLICAS,
-            None => node % NODES + 1,
-        }
+    pub(crate) fn next(&self, node: u64, hint: Option<ReplicaId>) -> u64 {
+        let hinted = hint.and_then(|replica| self.metadata.node_of(replica));
+        hinted.unwrap_or(node % NODES + 1)
     }
 
     /// Sends a request to a node and waits for its answer, for so long.

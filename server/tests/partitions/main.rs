@@ -2,19 +2,24 @@
 //! nodes, which run the server's partitions on raft-rs and the segment store, over simulated disks, network, clock and
 //! bucket, under random faults.
 //!
-//! Without variables a fixed set of seeds runs. `CHRONIK_SWARM=N` or `N@S` runs N seeds, of base seed S;
+//! Without variables the scenes (`CHRONIK_SCENES=1`: these alone) and a fixed set of seeds run. `CHRONIK_SWARM=N` or `N@S` runs N seeds, of base seed S;
 //! `CHRONIK_SEED=S cargo test --release -p chronik-server --test partitions` repeats one of them.
 
 mod access;
 mod bucket;
+mod disaster;
+mod membership;
+mod metadata;
 mod node;
 mod oracle;
 mod plan;
 mod producer;
 mod reader;
 mod run;
+mod scenes;
 mod times;
 
+use chronik_conformance::check::Marks;
 use chronik_conformance::survey::{self, Batch, Played};
 use chronik_conformance::world::Seed;
 use plan::{Fault, Plan};
@@ -24,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs that say something: these happen in any few dozen of them.
-const MUST_HAPPEN: [&str; 15] = [
+const MUST_HAPPEN: [&str; 18] = [
     "batches acknowledged",
     "epochs served",
     "crashes",
@@ -40,6 +45,9 @@ const MUST_HAPPEN: [&str; 15] = [
     "look-ups by time",
     "records expired",
     "local data expired",
+    "disks lost",
+    "memberships changed",
+    "clusters restored with records",
 ];
 /// How many seeds a test run has.
 const SEEDS: u64 = 24;
@@ -53,23 +61,31 @@ fn main() -> ExitCode {
     if let Ok(text) = std::env::var("CHRONIK_SWARM") {
         return survey_seeds(&text);
     }
-    match slow_bucket() {
-        true => survey_seeds(&format!("{SEEDS}@1")),
-        false => ExitCode::FAILURE,
+    let scenes = play_scenes();
+    match (scenes, std::env::var("CHRONIK_SCENES")) {
+        (true, Err(_)) => survey_seeds(&format!("{SEEDS}@1")),
+        (true, Ok(_)) => ExitCode::SUCCESS,
+        (false, _) => ExitCode::FAILURE,
     }
 }
 
-/// What a bucket has that is slower than the producers is named in its manifest all the same, and goes from the disks.
-fn slow_bucket() -> bool {
-    let report = run(&Plan::slow_bucket(Seed(1)));
-    say(&format!("a bucket that is too slow met: {}", report.marks));
-    for breach in &report.breaches {
-        say(&format!(
-            "with a bucket that is too slow, {}: {}",
-            breach.rule, breach.what
-        ));
+/// Plays every scene; whether none shows a breach.
+fn play_scenes() -> bool {
+    let met = Marks::default();
+    let mut sound = true;
+    for (name, report) in scenes::scenes() {
+        for breach in &report.breaches {
+            say(&format!("scene: {name}: {}: {}", breach.rule, breach.what));
+            sound = false;
+        }
+        met.merge(&report.marks);
     }
-    report.breaches.is_empty()
+    say(&format!("scenes met: {met}"));
+    if let Err(missed) = met.require(&["deposed leaders asked"]) {
+        say(&format!("error: the scenes say nothing: {missed}"));
+        sound = false;
+    }
+    sound
 }
 
 /// A closed pipe is the reader's choice.

@@ -1,18 +1,20 @@
 //! One node: a disk that outlives processes, and the process that runs now, made of what a server is made of.
 
-use crate::access::{Access, replica};
+use crate::access::Access;
 use crate::bucket::{PARTITION, SimBucket};
+use crate::membership;
+use crate::metadata::Metadata;
 use crate::oracle::{At, Oracle};
 use crate::plan::{NODES, Plan};
-use chronik_conformance::world::disk::{Chooser, Unit};
+use chronik_conformance::world::disk::{Chooser, DropAll, Unit};
 use chronik_conformance::world::net::{End, SimNet};
 use chronik_conformance::world::{Seed, SimDisk, SimEnv, SimNode};
 use chronik_consensus::RaftRsEngine;
 use chronik_consensus::raft_rs::RaftOptions;
-use chronik_core::consensus::{Member, Membership};
 use chronik_core::log_store::StoreHealth;
 use chronik_core::transport::{BindOptions, Hello, Peer, Transport, TransportFactory};
-use chronik_core::{BoxFuture, Consensus, Env, FileSystem, GroupId, LogStore, NodeId, Offset};
+use chronik_core::{BoxFuture, Consensus, Env, FileSystem, LogStore, NodeId, Offset};
+use chronik_server::broker::partitions::founding;
 use chronik_server::partition::{Ended, NodeTier, NodeTierParts, Partition, PartitionSpec, TierSpec};
 use chronik_storage_mmap::{MmapStore, StoreOptions};
 use chronik_storage_object::bucket::{RetryPolicy, Retrying};
@@ -25,14 +27,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-const GROUP: GroupId = GroupId(7);
 const DIR: &str = "/data/log";
 /// How long a removed object stays in the bucket.
 const GRACE_MS: i64 = 1500;
 /// How often leaders look for objects that nothing refers to.
 const SCRUB_INTERVAL: Duration = Duration::from_secs(6);
 /// Requests to the bucket give up early, so that a run meets that.
-const PATIENCE: RetryPolicy = RetryPolicy {
+pub(crate) const PATIENCE: RetryPolicy = RetryPolicy {
     attempts_max: 4,
     backoff: Duration::from_millis(20),
     backoff_max: Duration::from_millis(200),
@@ -48,6 +49,8 @@ pub(crate) struct World {
     pub(crate) access: Access,
     pub(crate) bucket: SimBucket,
     pub(crate) oracle: Oracle,
+    pub(crate) metadata: Metadata,
+    pub(crate) cluster_id: &'static str,
 }
 
 /// Why a partition did not open.
@@ -71,20 +74,13 @@ pub(crate) struct Node {
     pub(crate) disk_fails: Arc<AtomicBool>,
 }
 
-fn member(node: u64) -> Member {
-    Member {
-        replica: replica(node),
-        node: NodeId(node),
-    }
-}
-
 fn address(node: u64) -> SocketAddr {
     let host = u8::try_from(node).unwrap_or(u8::MAX);
     SocketAddr::from(([10, 0, 0, host], 9000))
 }
 
 /// Limits so low that the few entries of a run cross most of them.
-fn store_options() -> StoreOptions {
+pub(crate) fn store_options() -> StoreOptions {
     const KIB: u64 = 1 << 10;
     let mut options = StoreOptions::new(Path::new(DIR));
     options.journal_file_bytes = 1024 * KIB;
@@ -127,7 +123,7 @@ impl World {
             cold: ColdReader::new(b(), env.clone(), cold, Arc::new(DiskCache::none()), m()),
             collector: Collector::new(b(), env.clone(), GRACE_MS, m()),
             env: env.clone(),
-            cluster_id: "simulated".into(),
+            cluster_id: self.cluster_id.into(),
             metrics: m(),
             scrub_interval: SCRUB_INTERVAL,
             bucket: b(),
@@ -139,14 +135,14 @@ impl World {
             node: self.tier(node, env),
             key: PARTITION,
         });
+        let (placed, _) = self.metadata.placed();
+        let replica = placed.replica_on(NodeId(node));
+        let replica = replica.expect("every node has a replica");
         PartitionSpec {
             name: format!("topic-0@{node}").into(),
-            group: GROUP,
-            replica: member(node),
-            founding: Membership {
-                voters: (1..=NODES).map(member).collect(),
-                ..Membership::default()
-            },
+            group: placed.group(),
+            replica: replica.member(),
+            founding: founding(&placed, replica),
             config: self.plan.config.clone(),
             tier,
         }
@@ -182,7 +178,7 @@ impl Node {
         let options = BindOptions {
             listen: address(self.id),
             hello: Hello {
-                cluster_id: "simulated".into(),
+                cluster_id: world.cluster_id.into(),
                 node: NodeId(self.id),
                 version: 1,
             },
@@ -221,6 +217,7 @@ impl Node {
             sim: sim.clone(),
             oracle: world.oracle.clone(),
             access: world.access.clone(),
+            metadata: world.metadata.clone(),
             bucket: world.bucket.clone(),
             store: Arc::clone(&store),
             disk_fails: Arc::clone(&self.disk_fails),
@@ -250,6 +247,15 @@ impl Node {
         // What the subject left behind as it was dropped has no process to run in.
         sim.kill();
         world.oracle.marks.hit("crashes");
+    }
+
+    /// Ends the process, and gives the node an empty disk: it comes back as somebody else.
+    pub(crate) fn lose_disk(&mut self, world: &World) {
+        self.crash(world, End::Power, &mut DropAll);
+        let seed = world.plan.seed.child("replaced").nth(self.starts);
+        self.disk = Self::new(self.id, seed).disk;
+        world.metadata.register(self.id);
+        world.oracle.marks.hit("disks lost");
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -287,6 +293,7 @@ struct Host {
     sim: SimNode,
     oracle: Oracle,
     access: Access,
+    metadata: Metadata,
     bucket: SimBucket,
     store: Arc<dyn LogStore>,
     disk_fails: Arc<AtomicBool>,
@@ -307,6 +314,9 @@ impl Host {
         env.spawn
             .spawn("upkeep", upkeep(Arc::clone(&partition), env.clone()));
         env.spawn.spawn("tier", rounds);
+        let context = (env.clone(), self.oracle.marks.clone());
+        let memberships = membership::reconcile(Arc::clone(&partition), self.metadata, context);
+        env.spawn.spawn("memberships", memberships);
         let view = partition.wait_for(|view| view.ended.is_some()).await;
         let excused = is_poisoned(&*self.store) || self.disk_fails.load(Ordering::SeqCst);
         if view.ended == Some(Ended::Failed) && !excused {

@@ -69,6 +69,9 @@ pub(crate) struct State {
     /// Where the log starts for whatever reason was judged up to here.
     expired: i64,
     pub(crate) asked: Vec<Asked>,
+    /// The newest epoch of the cluster that this one was restored from, and the end of what was restored.
+    epochs_before: i32,
+    pub(crate) restored: i64,
     digest: u64,
 }
 
@@ -108,6 +111,43 @@ impl Oracle {
             marks: Marks::default(),
             clock,
             config: Arc::new(config.clone()),
+        }
+    }
+
+    /// The judge of a cluster that begins with what this one had below `end`, in an epoch that this one never had.
+    pub(crate) fn restored(&self, end: i64) -> Self {
+        let mut before = self.lock();
+        let epochs = before.leaders.keys().chain(before.acked_ends.keys());
+        let epochs_before = epochs.max().copied().unwrap_or(0);
+        let state = State {
+            acked: before
+                .acked
+                .range(..end)
+                .map(|(at, acked)| (*at, acked.clone()))
+                .collect(),
+            seen: before
+                .seen
+                .range(..end)
+                .map(|(at, seen)| (*at, seen.clone()))
+                .collect(),
+            placed: before
+                .placed
+                .iter()
+                .map(|(key, at)| (*key, *at))
+                .filter(|(_, at)| *at < end)
+                .collect(),
+            delete_asked: before.delete_asked,
+            expired: before.expired,
+            epochs_before,
+            restored: end,
+            digest: before.digest,
+            ..State::default()
+        };
+        // What the old cluster acknowledges from now on is nobody's.
+        before.asked.clear();
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            ..self.clone()
         }
     }
 
@@ -165,26 +205,17 @@ impl Oracle {
     }
 
     /// The last batches that a producer had acknowledged, oldest first.
-    pub(crate) fn last_acked_of(&self, id: i64, count: usize) -> Vec<Acked> {
+    pub(crate) fn last_acked_of(&self, id: i64, count: usize) -> Vec<(i64, Bytes)> {
         let state = self.lock();
-        let mut newest: Vec<Acked> = Vec::new();
-        let mut epoch = -1;
-        for acked in state.acked.values().rev() {
-            let Ok(batch) = BatchView::parse(&acked.batch) else {
-                continue;
-            };
-            if batch.producer_id() != id || newest.len() == count {
-                continue;
-            }
-            if newest.is_empty() {
-                epoch = batch.producer_epoch();
-            }
-            if batch.producer_epoch() == epoch {
-                newest.push(acked.clone());
-            }
-        }
-        newest.reverse();
-        newest
+        let acked = state.acked.iter().rev();
+        last_of(acked.map(|(base, acked)| (*base, &acked.batch)), id, count)
+    }
+
+    /// The last batches of a producer that are in the log from `start` on, oldest first.
+    pub(crate) fn last_seen_of(&self, id: i64, start: i64, count: usize) -> Vec<(i64, Bytes)> {
+        let state = self.lock();
+        let seen = state.seen.range(start..).rev();
+        last_of(seen.map(|(base, batch)| (*base, batch)), id, count)
     }
 
     /// A producer was told that its batch is committed.
@@ -309,6 +340,13 @@ impl Oracle {
                 format!("the leader of epoch {epoch} answers {now:?}; earlier {earlier:?}, later {later:?}");
             state.violate("watermarks-never-go-back", what);
         }
+        if epoch <= state.epochs_before {
+            let what = format!(
+                "epoch {epoch} of a restored log, and {} was before",
+                state.epochs_before
+            );
+            state.violate("epochs-are-given-once", what);
+        }
         if !state.leaders.contains_key(&epoch) {
             self.marks.hit("epochs served");
         }
@@ -384,6 +422,25 @@ impl Oracle {
 /// What of a batch is its producer's.
 fn body(batch: &[u8]) -> &[u8] {
     batch.get(STAMPED_BYTES..).unwrap_or_default()
+}
+
+/// The last batches of a producer in its newest epoch, oldest first, out of batches from the newest on.
+fn last_of<'a>(batches: impl Iterator<Item = (i64, &'a Bytes)>, id: i64, count: usize) -> Vec<(i64, Bytes)> {
+    let mut newest = Vec::new();
+    let mut epoch = -1;
+    for (base, bytes) in batches {
+        let Some(batch) = parsed(bytes).filter(|batch| batch.producer_id() == id) else {
+            continue;
+        };
+        if newest.is_empty() {
+            epoch = batch.producer_epoch();
+        }
+        if batch.producer_epoch() == epoch && newest.len() < count {
+            newest.push((base, bytes.clone()));
+        }
+    }
+    newest.reverse();
+    newest
 }
 
 /// One batch of an idempotent producer has one place.

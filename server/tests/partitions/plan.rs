@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     },
     /// How the bucket fails from now on.
     Bucket(BucketFaults),
+    /// A disk is lost with all that is on it, where no other replica is being replaced: a majority never forgets.
+    LoseDisk(u64),
     /// A client deletes the records below this part, in percent, of what it has seen.
     DeleteRecords(u64),
 }
@@ -94,10 +96,20 @@ pub(crate) struct Plan {
     /// Objects larger than this are written in parts of it.
     pub(crate) part_bytes: u64,
     pub(crate) faults: Vec<(Duration, Fault)>,
+    pub(crate) disaster: Option<Disaster>,
+}
+
+/// The cluster is lost at the end of the faults, and a new one takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disaster {
+    /// Every node and its disk is gone.
+    AllGone,
+    /// The old cluster goes on: nobody could tell.
+    OldLives,
 }
 
 /// Kinds of faults that a run can have or not.
-const KINDS: u64 = 10;
+const KINDS: u64 = 11;
 
 impl Plan {
     /// The plan of a seed.
@@ -120,16 +132,35 @@ impl Plan {
             at += Duration::from_millis(prng.between(20, longest_gap));
         }
         faults.sort_by_key(|(at, _)| *at);
+        let config = config(&mut prng);
+        let disaster = [Disaster::AllGone, Disaster::OldLives][prng.index(2)];
         Self {
             seed,
             length,
-            config: config(&mut prng),
+            disaster: (config.remote_storage && prng.chance(30)).then_some(disaster),
+            config,
             plain_producers: prng.between(1, 2),
             idempotent_producers: prng.between(1, 3),
             client_pause: Duration::from_millis([15, 40, 120][prng.index(3)]),
             value_bytes: [40, 300, 1200][prng.index(3)],
             part_bytes: [1 << 20, 2048][prng.index(2)],
             faults,
+        }
+    }
+
+    /// A run of nothing.
+    pub(crate) fn quiet(seed: Seed) -> Self {
+        Self {
+            seed,
+            length: Duration::ZERO,
+            config: PartitionConfig::DEFAULTS,
+            plain_producers: 0,
+            idempotent_producers: 0,
+            client_pause: Duration::ZERO,
+            value_bytes: 1,
+            part_bytes: 1 << 20,
+            faults: Vec::new(),
+            disaster: None,
         }
     }
 
@@ -146,7 +177,9 @@ impl Plan {
             length,
             config: PartitionConfig {
                 segment_bytes: 2048,
+                retention_ms: None,
                 remote_storage: true,
+                local_retention_ms: None,
                 local_retention_bytes: Some(4096),
                 ..PartitionConfig::DEFAULTS
             },
@@ -156,6 +189,7 @@ impl Plan {
             value_bytes: 300,
             part_bytes: 1 << 20,
             faults: vec![(Duration::ZERO, Fault::Bucket(slow))],
+            disaster: None,
         }
     }
 
@@ -242,7 +276,8 @@ fn add(faults: &mut Vec<(Duration, Fault)>, at: Duration, kind: u64, prng: &mut 
                 (later, Fault::Bucket(BucketFaults::default())),
             ]);
         }
-        _ => faults.push((at, Fault::DeleteRecords(prng.below(101)))),
+        9 => faults.push((at, Fault::DeleteRecords(prng.below(101)))),
+        _ => faults.extend([(at, Fault::LoseDisk(node)), (later, Fault::StartAll)]),
     }
 }
 

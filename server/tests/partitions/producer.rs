@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Batches that a client of Kafka has on their way at most.
 const WINDOW: u64 = 5;
 
+/// The base offset, with which a batch begins.
+const OFFSET_BYTES: usize = 8;
+
 /// A batch that was not acknowledged yet.
 struct Batch {
     number: u64,
@@ -28,6 +31,8 @@ struct Answer {
     log_end: i64,
     epoch: i32,
     outcomes: Vec<Result<ProduceOutcome, PartitionError>>,
+    /// A batch that was acknowledged, and how far the same replica could be read at that moment.
+    unread: Option<(i64, i64)>,
 }
 
 pub(crate) struct Producer {
@@ -48,12 +53,16 @@ pub(crate) struct Producer {
     done: Arc<AtomicU64>,
 }
 
-/// Starts the producers of a plan; returns how many there are, and the count of those that are done.
-pub(crate) fn start(plan: &Plan, access: &Access, oracle: &Oracle) -> (u64, Arc<AtomicU64>) {
+/// How many there are, and the count of those that are done.
+pub(crate) type Producers = (u64, Arc<AtomicU64>);
+
+/// Starts the producers of a plan, with this epoch.
+pub(crate) fn start(plan: &Plan, epoch: i16, (access, oracle): (&Access, &Oracle)) -> Producers {
     let done = Arc::new(AtomicU64::new(0));
     let all = plan.plain_producers + plan.idempotent_producers;
     for number in 0..all {
-        let producer = Producer::new(plan, number, (access, oracle), Arc::clone(&done));
+        let mut producer = Producer::new(plan, number, (access, oracle), Arc::clone(&done));
+        producer.epoch = epoch;
         access.env.spawn.spawn("producer", Box::pin(producer.run()));
     }
     (all, done)
@@ -68,13 +77,22 @@ pub(crate) const fn producer_id(plan: &Plan, number: u64) -> Option<i64> {
     }
 }
 
-/// One batch as it is sent again.
+/// A batch of one record, the n-th of its producer.
+pub(crate) fn batch_of(id: i64, sequence: i32, now_ms: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None).producer(id, 0, sequence);
+    builder.push(now_ms, None, Some(b"record"));
+    builder.build().expect("a small batch fits").freeze()
+}
+
+/// One batch as it is sent, or sent again.
 pub(crate) async fn send_again(
     access: &Access,
     node: u64,
     batch: &Bytes,
 ) -> Option<Result<i64, PartitionError>> {
-    let batch = BytesMut::from(&batch[..]);
+    let mut batch = BytesMut::from(&batch[..]);
+    // One that was read has its place in the log; a client sends it without.
+    batch[..OFFSET_BYTES].fill(0);
     let sent = access.call(node, Duration::from_secs(2), |served| {
         Box::pin(async move {
             let progress = served.partition.produce(batch, Acks::All, true)?;
@@ -199,17 +217,25 @@ impl Producer {
                 let (log_end, epoch) = (served.partition.log_end(), served.partition.view().leader_epoch);
                 let produce = |batch| served.partition.produce(batch, acks, true);
                 let sent: Vec<_> = batches.into_iter().map(produce).collect();
-                let mut outcomes = Vec::new();
+                let (mut outcomes, mut unread) = (Vec::new(), None);
                 for progress in sent {
-                    outcomes.push(match progress {
+                    let outcome = match progress {
                         Ok(progress) => progress.outcome().await,
                         Err(error) => Err(error),
-                    });
+                    };
+                    if let (Acks::All, Ok(outcome)) = (acks, &outcome) {
+                        let readable = served.partition.view().high_watermark.0;
+                        if readable <= outcome.base_offset {
+                            unread.get_or_insert((outcome.base_offset, readable));
+                        }
+                    }
+                    outcomes.push(outcome);
                 }
                 Answer {
                     log_end,
                     epoch,
                     outcomes,
+                    unread,
                 }
             })
         });
@@ -217,7 +243,7 @@ impl Producer {
             Ok(answer) => self.take(answer, acks),
             Err(_) => {
                 self.oracle.marks.hit("requests without an answer");
-                self.leader = Access::next(self.leader, None);
+                self.leader = self.access.next(self.leader, None);
             }
         }
         if acks != Acks::All {
@@ -231,7 +257,12 @@ impl Producer {
             log_end,
             epoch,
             outcomes,
+            unread,
         } = answer;
+        if let Some((base, end)) = unread {
+            let what = format!("{base} is acknowledged, and who acknowledged it shows nothing beyond {end}");
+            self.oracle.violate("what-is-acknowledged-is-readable", what);
+        }
         let batches = std::mem::take(&mut self.unacked);
         for (batch, outcome) in batches.into_iter().zip(outcomes) {
             match outcome {
@@ -252,7 +283,7 @@ impl Producer {
 
     fn refused(&mut self, batch: &Batch, error: &PartitionError) {
         match error {
-            PartitionError::NotLeader { leader } => self.leader = Access::next(self.leader, *leader),
+            PartitionError::NotLeader { leader } => self.leader = self.access.next(self.leader, *leader),
             PartitionError::OutOfOrderSequence if self.unacked.is_empty() => {
                 let what = format!(
                     "producer {} epoch {}: batch {} at attempt {}, all before it being acknowledged",
@@ -268,7 +299,7 @@ impl Producer {
                 self.oracle.violate("retries-are-not-refused", what);
             }
             PartitionError::OutcomeUnknown { .. } => self.oracle.marks.hit("unknown outcomes"),
-            _ => self.leader = Access::next(self.leader, None),
+            _ => self.leader = self.access.next(self.leader, None),
         }
     }
 }

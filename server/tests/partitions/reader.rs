@@ -106,7 +106,7 @@ impl Reader {
         let mut position = 0;
         let mut reads = 0;
         let mut node = self.prng.between(1, NODES);
-        while !self.access.is_stopped() {
+        while self.access.is_read() {
             if !self.tails && reads >= READS {
                 let somewhere = self.prng.below(self.oracle.seen_end().max(1) as u64);
                 // In the middle of a batch, or where one begins.
@@ -132,12 +132,12 @@ impl Reader {
                 Ok(Shown::OutOfRange { log_start }) => position = position.max(log_start),
                 Ok(Shown::Failed(PartitionError::Storage(_))) => {
                     self.oracle.marks.hit("reads that the disk or the bucket failed");
-                    node = Access::next(node, None);
+                    node = self.access.next(node, None);
                 }
                 Ok(Shown::Failed(PartitionError::Unreadable(what))) => {
                     self.oracle.violate("what-is-committed-is-readable", &*what);
                 }
-                _ => node = Access::next(node, None),
+                _ => node = self.access.next(node, None),
             }
             let most = u64::try_from(self.pause.as_micros()).unwrap_or(u64::MAX);
             let pause = Duration::from_micros(self.prng.below(most) + 500);

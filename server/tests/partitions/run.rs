@@ -1,11 +1,15 @@
 //! A run: the plan is played, everything is healed, and what is there is held against what was acknowledged.
 
-use crate::access::{Access, replica};
+use crate::access::Access;
 use crate::bucket::SimBucket;
+use crate::disaster::{NEW_EPOCH, OLD, back_up};
+use crate::metadata::Metadata;
 use crate::node::{Node, World};
 use crate::oracle::Oracle;
-use crate::plan::{BucketFaults, Fault, NODES, Plan};
+use crate::plan::{BucketFaults, Disaster, Fault, NODES, Plan};
+use crate::producer::Producers;
 use crate::{producer, reader, times};
+use bytes::Bytes;
 use chronik_conformance::check::Marks;
 use chronik_conformance::survey::Breach;
 use chronik_conformance::world::disk::{self, Chooser, DropAll, KeepAll, Op};
@@ -14,13 +18,15 @@ use chronik_conformance::world::{Prng, Seed, SimEnv};
 use chronik_core::NodeId;
 use chronik_core::env::Clock;
 use chronik_core::fs::FsErrorKind;
-use chronik_server::partition::Partition;
+use chronik_server::partition::{Partition, PartitionError};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// How long clients use a restored cluster.
+const AFTER_A_RESTORE: Duration = Duration::from_millis(1500);
 /// How many look-ups by time there are at the end.
 const LOOK_UPS: u32 = 12;
 /// What everything that must happen once all faults are gone may take.
@@ -37,10 +43,15 @@ pub(crate) struct Report {
 
 /// Plays a plan.
 pub(crate) fn run(plan: &Plan) -> Report {
+    run_as(plan, play)
+}
+
+/// Plays something with the cluster of a plan.
+pub(crate) fn run_as(plan: &Plan, play: impl FnOnce(&mut Cluster) -> Result<u64, String>) -> Report {
     let seed = plan.seed;
     let sim = SimEnv::new(seed.child("sim"));
     let oracle = Oracle::new(&plan.config, sim.env().clock);
-    let played = catch_unwind(AssertUnwindSafe(|| play(plan, &sim, &oracle)));
+    let played = catch_unwind(AssertUnwindSafe(|| play(&mut Cluster::new(plan, &sim, &oracle))));
     let digest = match played {
         Ok(Ok(trace)) => (oracle.digest(), trace),
         Ok(Err(what)) => {
@@ -64,30 +75,18 @@ pub(crate) fn run(plan: &Plan) -> Report {
 }
 
 /// The cluster, driven step by step.
-struct Cluster {
-    world: World,
-    nodes: BTreeMap<u64, Node>,
+pub(crate) struct Cluster {
+    pub(crate) world: World,
+    pub(crate) nodes: BTreeMap<u64, Node>,
 }
 
-fn play(plan: &Plan, sim: &SimEnv, oracle: &Oracle) -> Result<u64, String> {
-    let net = SimNet::new(sim, plan.seed.child("net"), NetOptions::default());
-    let access = Access::new(sim.env());
-    let bucket_prng = plan.seed.child("bucket").prng();
-    let mut cluster = Cluster {
-        nodes: (1..=NODES).map(|id| (id, Node::new(id, plan.seed))).collect(),
-        world: World {
-            plan: plan.clone(),
-            sim: sim.clone(),
-            net,
-            bucket: SimBucket::new(sim.env(), bucket_prng, oracle.clone()),
-            access,
-            oracle: oracle.clone(),
-        },
-    };
+fn play(cluster: &mut Cluster) -> Result<u64, String> {
+    let (plan, sim) = (cluster.world.plan.clone(), cluster.world.sim.clone());
+    if plan.is_tiered() {
+        back_up(&cluster.world)?;
+    }
     cluster.start_all()?;
-    let access = cluster.world.access.clone();
-    let (producers, done) = producer::start(plan, &access, oracle);
-    reader::start(plan, &access, oracle);
+    let producers = cluster.start_clients(0);
     let mut prng = plan.seed.child("faults").prng();
     for (at, fault) in &plan.faults {
         let pause = at.saturating_sub(sim.clock().now());
@@ -95,37 +94,85 @@ fn play(plan: &Plan, sim: &SimEnv, oracle: &Oracle) -> Result<u64, String> {
         cluster.apply(*fault, &mut prng)?;
     }
     cluster.until(plan.length.saturating_sub(sim.clock().now()), |_| false);
-    cluster.calm()?;
-    cluster.expect("a leader serves", |cluster| cluster.leader().is_some())?;
-    access.stop();
-    cluster.expect("producers get rid of their batches", |_| {
-        done.load(Ordering::SeqCst) == producers
-    })?;
-    cluster.judge()?;
-    cluster.check_bucket()?;
-    // All of it again from what is on the disks.
-    for node in 1..=NODES {
-        cluster.crash(node, End::Power, &mut DropAll);
+    if let Some(disaster) = plan.disaster {
+        let mut new = cluster.restored(disaster == Disaster::OldLives)?;
+        let producers = new.start_clients(NEW_EPOCH);
+        new.until(AFTER_A_RESTORE, |_| false);
+        for node in 1..=NODES {
+            cluster.crash(node, End::Process, &mut KeepAll);
+        }
+        let finished = new.finish(producers);
+        let breaches = new.world.oracle.breaches().into_iter();
+        breaches.for_each(|breach| cluster.world.oracle.violate(breach.rule, breach.what));
+        return finished.map(|()| new.world.net.trace().0);
     }
-    cluster.start_all()?;
-    cluster.expect("a leader serves after all nodes went down", |cluster| {
-        cluster.leader().is_some()
-    })?;
-    cluster.check_producers()?;
-    cluster.judge()?;
-    cluster.check_times()?;
-    oracle
-        .marks
-        .add("batches acknowledged", oracle.acked_count() as u64);
+    cluster.finish(producers)?;
     Ok(cluster.world.net.trace().0)
 }
 
 impl Cluster {
-    fn all(&self) -> Vec<NodeId> {
+    fn new(plan: &Plan, sim: &SimEnv, oracle: &Oracle) -> Self {
+        let metadata = Metadata::found();
+        let bucket_prng = plan.seed.child("bucket").prng();
+        Self {
+            nodes: (1..=NODES).map(|id| (id, Node::new(id, plan.seed))).collect(),
+            world: World {
+                plan: plan.clone(),
+                sim: sim.clone(),
+                net: SimNet::new(sim, plan.seed.child("net"), NetOptions::default()),
+                bucket: SimBucket::new(sim.env(), bucket_prng, oracle.clone()),
+                access: Access::new(sim.env(), metadata.clone()),
+                oracle: oracle.clone(),
+                metadata,
+                cluster_id: OLD,
+            },
+        }
+    }
+
+    fn start_clients(&self, epoch: i16) -> Producers {
+        let World {
+            plan, access, oracle, ..
+        } = &self.world;
+        reader::start(plan, access, oracle);
+        producer::start(plan, epoch, (access, oracle))
+    }
+
+    /// Everything that must hold once all faults are gone.
+    fn finish(&mut self, (producers, done): Producers) -> Result<(), String> {
+        self.calm()?;
+        self.expect("a leader serves", |cluster| cluster.leader().is_some())?;
+        self.world.access.stop();
+        self.expect("producers get rid of their batches", |_| {
+            done.load(Ordering::SeqCst) == producers
+        })?;
+        self.expect("the membership is what it shall be", |cluster| {
+            cluster.world.metadata.is_settled()
+        })?;
+        self.judge()?;
+        self.check_bucket()?;
+        // All of it again from what is on the disks.
+        for node in 1..=NODES {
+            self.crash(node, End::Power, &mut DropAll);
+        }
+        self.start_all()?;
+        self.expect("a leader serves after all nodes went down", |cluster| {
+            cluster.leader().is_some()
+        })?;
+        self.check_producers()?;
+        self.judge()?;
+        self.check_times()?;
+        let oracle = &self.world.oracle;
+        oracle
+            .marks
+            .add("batches acknowledged", oracle.acked_count() as u64);
+        Ok(())
+    }
+
+    pub(crate) fn all(&self) -> Vec<NodeId> {
         (1..=NODES).map(NodeId).collect()
     }
 
-    fn start_all(&mut self) -> Result<(), String> {
+    pub(crate) fn start_all(&mut self) -> Result<(), String> {
         for node in self.nodes.values_mut().filter(|node| !node.is_up()) {
             let started = node.start(&self.world);
             started.map_err(|error| format!("node {} does not start: {error}", node.id))?;
@@ -133,7 +180,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn crash(&mut self, node: u64, how: End, chooser: &mut dyn Chooser) {
+    pub(crate) fn crash(&mut self, node: u64, how: End, chooser: &mut dyn Chooser) {
         if let Some(node) = self.nodes.get_mut(&node) {
             node.crash(&self.world, how, chooser);
         }
@@ -144,7 +191,7 @@ impl Cluster {
     }
 
     /// Lets time pass until `done`, at most `within`; whether it came.
-    fn until(&mut self, within: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+    pub(crate) fn until(&mut self, within: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let sim = self.world.sim.clone();
         let end = sim.clock().now() + within;
         let mut came = done(self);
@@ -164,7 +211,7 @@ impl Cluster {
         came
     }
 
-    fn expect(&mut self, what: &str, done: impl FnMut(&Self) -> bool) -> Result<(), String> {
+    pub(crate) fn expect(&mut self, what: &str, done: impl FnMut(&Self) -> bool) -> Result<(), String> {
         if self.until(PATIENCE, done) {
             return Ok(());
         }
@@ -180,7 +227,7 @@ impl Cluster {
     }
 
     /// The node that serves in the newest epoch.
-    fn leader(&self) -> Option<(u64, Arc<Partition>)> {
+    pub(crate) fn leader(&self) -> Option<(u64, Arc<Partition>)> {
         let partitions = self.world.access.partitions().into_iter();
         let serving = partitions.filter(|(_, partition)| partition.view().serving);
         serving.max_by_key(|(_, partition)| partition.view().leader_epoch)
@@ -219,6 +266,13 @@ impl Cluster {
             Fault::Transfer(to) => self.transfer(to),
             Fault::KillAtBucket { requests, after } => self.world.bucket.ambush(requests, after),
             Fault::Bucket(faults) => self.world.bucket.set_faults(faults),
+            Fault::LoseDisk(node) => {
+                if let Some(node) = self.nodes.get_mut(&node)
+                    && self.world.metadata.is_settled()
+                {
+                    node.lose_disk(&self.world);
+                }
+            }
             Fault::DeleteRecords(percent) => {
                 let to = self.world.oracle.seen_end() * percent as i64 / 100;
                 let (access, oracle) = (self.world.access.clone(), self.world.oracle.clone());
@@ -230,7 +284,7 @@ impl Cluster {
     }
 
     /// What happens to one process without ending it.
-    fn disturb(&self, fault: Fault) {
+    pub(crate) fn disturb(&self, fault: Fault) {
         let (Fault::Pause(id) | Fault::Resume(id) | Fault::SlowDisk(id, _) | Fault::SyncFails(id)) = fault
         else {
             return;
@@ -251,7 +305,8 @@ impl Cluster {
 
     fn transfer(&self, to: u64) {
         if let Some((_, partition)) = self.leader() {
-            let call = partition.group().transfer_leadership(replica(to));
+            let to = self.world.metadata.member_on(to).replica;
+            let call = partition.group().transfer_leadership(to);
             let task = async move { drop(call.await) };
             let spawn = &self.world.access.env.spawn;
             spawn.spawn("transfer", Box::pin(task));
@@ -293,7 +348,7 @@ impl Cluster {
     }
 
     /// Whether all replicas have applied the same.
-    fn is_level(&self) -> bool {
+    pub(crate) fn is_level(&self) -> bool {
         let partitions = self.world.access.partitions();
         let Some((_, leader)) = self.leader() else {
             return false;
@@ -430,37 +485,37 @@ impl Cluster {
 
     /// A producer that repeats its last batches gets the offsets that they have.
     fn check_producers(&mut self) -> Result<(), String> {
-        let access = self.world.access.clone();
         for number in 0..self.world.plan.idempotent_producers {
-            let Some(id) = producer::producer_id(&self.world.plan, number) else {
-                continue;
-            };
-            for acked in self.world.oracle.last_acked_of(id, 5) {
-                let mut answer = None;
-                for _ in 0..20 {
-                    let Some((node, _)) = self.leader() else {
-                        self.until(Duration::from_millis(200), |_| false);
-                        continue;
-                    };
-                    let sent = producer::send_again(&access, node, &acked.batch);
-                    answer = self.world.sim.block_on(sent).map_err(|stuck| stuck.to_string())?;
-                    if matches!(
-                        answer,
-                        Some(Ok(_) | Err(chronik_server::partition::PartitionError::OutOfOrderSequence))
-                    ) {
-                        break;
-                    }
-                    self.until(Duration::from_millis(200), |_| false);
-                }
-                if answer != Some(Ok(acked.base_offset)) {
-                    let what = format!(
-                        "the batch of producer {id} at {} was sent again: {answer:?}",
-                        acked.base_offset
-                    );
-                    self.world.oracle.violate("no-batch-twice", what);
-                }
-                self.world.oracle.marks.hit("last batches sent again");
+            if let Some(id) = producer::producer_id(&self.world.plan, number) {
+                let last = self.world.oracle.last_acked_of(id, 5);
+                self.check_batches(id, last)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Sends batches of a producer again, which are in the log.
+    pub(crate) fn check_batches(&mut self, id: i64, batches: Vec<(i64, Bytes)>) -> Result<(), String> {
+        let access = self.world.access.clone();
+        for (base, batch) in batches {
+            let mut answer = None;
+            for _ in 0..20 {
+                let Some((node, _)) = self.leader() else {
+                    self.until(Duration::from_millis(200), |_| false);
+                    continue;
+                };
+                let sent = producer::send_again(&access, node, &batch);
+                answer = self.world.sim.block_on(sent).map_err(|stuck| stuck.to_string())?;
+                if matches!(answer, Some(Ok(_) | Err(PartitionError::OutOfOrderSequence))) {
+                    break;
+                }
+                self.until(Duration::from_millis(200), |_| false);
+            }
+            if answer != Some(Ok(base)) {
+                let what = format!("the batch of producer {id} at {base} was sent again: {answer:?}");
+                self.world.oracle.violate("no-batch-twice", what);
+            }
+            self.world.oracle.marks.hit("last batches sent again");
         }
         Ok(())
     }

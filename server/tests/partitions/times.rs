@@ -88,8 +88,12 @@ impl Oracle {
         }
     }
 
-    /// These are not on the disk of a node any more, and in the tier alone.
-    pub(crate) fn on_local_gone(&self, node: u64, offsets: Range<i64>) {
+    /// These are not on the disk of a node any more, and in the tier alone. What was restored never was on a disk.
+    pub(crate) fn on_local_gone(&self, node: u64, mut offsets: Range<i64>) {
+        offsets.start = offsets.start.max(self.lock().restored);
+        if offsets.is_empty() {
+            return;
+        }
         if let (Some(keep_ms), None) = (self.config.local_retention_ms, self.config.local_retention_bytes) {
             self.marks.hit("local data expired");
             self.on_expired(node, offsets, keep_ms);
