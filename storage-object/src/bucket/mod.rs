@@ -116,6 +116,9 @@ pub enum Part {
     },
 }
 
+/// Where the pieces of a range go, each with its number. The channel has no bound but what was asked for.
+pub type Pieces = async_channel::Sender<(usize, Bytes)>;
+
 /// A store of objects under one prefix. Requests are not repeated here; [`Retrying`] does that. Keys are names of letters,
 /// digits, `-`, `_` and `.`, joined by slashes.
 ///
@@ -139,18 +142,20 @@ pub trait Bucket: Send + Sync + Debug {
     fn get(&self, key: &str, want: Want) -> Answer<Object>;
 
     /// Reads these bytes of an object, all of which must be there, in pieces of `piece_bytes`; the last one may be
-    /// shorter. Each has memory of its own, so that whoever keeps one keeps nothing else.
+    /// shorter. Each is handed over as soon as it is there, and has memory of its own, so that whoever keeps one keeps
+    /// nothing else. After an error, some were handed over all the same; a request that is repeated hands them over again.
     ///
     /// # Errors
     /// [`StoreErrorKind::NotFound`].
-    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize) -> Answer<Vec<Bytes>> {
+    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize, pieces: Pieces) -> Answer<()> {
         let whole = self.get(key, Want::Range(range));
         Box::pin(async move {
             let data = whole.await?.data;
-            Ok(data
-                .chunks(piece_bytes.max(1))
-                .map(Bytes::copy_from_slice)
-                .collect())
+            for (number, piece) in data.chunks(piece_bytes.max(1)).enumerate() {
+                // Who asked may have gone.
+                let _ = pieces.try_send((number, Bytes::copy_from_slice(piece)));
+            }
+            Ok(())
         })
     }
 

@@ -1,7 +1,8 @@
 //! The one place that repeats requests, with bounds, and settles writes whose answer was lost.
 
 use super::{
-    Answer, Bucket, Condition, Object, Page, Part, StoreError, StoreErrorKind, Version, Want, body_bytes,
+    Answer, Bucket, Condition, Object, Page, Part, Pieces, StoreError, StoreErrorKind, Version, Want,
+    body_bytes,
 };
 use crate::metrics::TierMetrics;
 use bytes::Bytes;
@@ -249,17 +250,17 @@ impl Bucket for Retrying {
         })
     }
 
-    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize) -> Answer<Vec<Bytes>> {
+    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize, pieces: Pieces) -> Answer<()> {
         let (this, key) = (self.clone(), key.to_owned());
         Box::pin(async move {
             let bytes = range.end.saturating_sub(range.start);
             let request = |inner: &dyn Bucket| {
                 this.metrics.gets.one();
-                inner.get_pieces(&key, range.clone(), piece_bytes)
+                inner.get_pieces(&key, range.clone(), piece_bytes, pieces.clone())
             };
-            let pieces = this.repeated(&key, bytes, request).await?;
-            this.metrics.bytes_down.add(body_bytes(&pieces));
-            Ok(pieces)
+            this.repeated(&key, bytes, request).await?;
+            this.metrics.bytes_down.add(bytes);
+            Ok(())
         })
     }
 

@@ -40,10 +40,18 @@ impl Flight {
     }
 }
 
+/// Where a block stands among those that go when there is no room: first those that a reader was done with and nobody asked for
+/// since, then those that nobody asked for for longest. What was read ahead is older than what was read just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    wanted: bool,
+    stamp: u64,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    ready: HashMap<BlockKey, (Bytes, u64)>,
-    order: BTreeMap<u64, BlockKey>,
+    ready: HashMap<BlockKey, (Bytes, Place)>,
+    order: BTreeMap<Place, BlockKey>,
     flights: HashMap<BlockKey, Arc<Flight>>,
     bytes: u64,
     stamp: u64,
@@ -119,6 +127,14 @@ impl Blocks {
         claim
     }
 
+    /// A reader who goes on is done with these.
+    pub(super) fn done_with(&self, object: &Arc<str>, numbers: Range<u32>) {
+        let mut state = self.lock();
+        for number in numbers {
+            state.put_at(&(Arc::clone(object), number), false);
+        }
+    }
+
     fn nothing(self: &Arc<Self>, object: &Arc<str>) -> Claim {
         Claim {
             blocks: Arc::clone(self),
@@ -155,23 +171,36 @@ impl State {
         Block::Flying(Arc::clone(flight))
     }
 
-    fn ready_now(&mut self, key: &BlockKey) -> Option<Bytes> {
-        let (bytes, stamp) = self.ready.get_mut(key)?;
-        self.order.remove(stamp);
+    fn next_place(&mut self, wanted: bool) -> Place {
         self.stamp += 1;
-        *stamp = self.stamp;
+        Place {
+            wanted,
+            stamp: self.stamp,
+        }
+    }
+
+    fn ready_now(&mut self, key: &BlockKey) -> Option<Bytes> {
+        self.put_at(key, true)
+    }
+
+    /// Gives a block a new place.
+    fn put_at(&mut self, key: &BlockKey, wanted: bool) -> Option<Bytes> {
+        let new = self.next_place(wanted);
+        let (bytes, place) = self.ready.get_mut(key)?;
+        self.order.remove(place);
+        *place = new;
         let bytes = bytes.clone();
-        self.order.insert(self.stamp, key.clone());
+        self.order.insert(new, key.clone());
         Some(bytes)
     }
 
     fn keep(&mut self, key: BlockKey, bytes: Bytes, bytes_max: u64) {
-        self.stamp += 1;
+        let place = self.next_place(true);
         self.bytes += bytes.len() as u64;
-        self.order.insert(self.stamp, key.clone());
-        if let Some((old, stamp)) = self.ready.insert(key, (bytes, self.stamp)) {
+        self.order.insert(place, key.clone());
+        if let Some((old, place)) = self.ready.insert(key, (bytes, place)) {
             self.bytes -= old.len() as u64;
-            self.order.remove(&stamp);
+            self.order.remove(&place);
         }
         while self.bytes > bytes_max
             && let Some((_, oldest)) = self.order.pop_first()
@@ -194,6 +223,11 @@ impl Claim {
             }
         }
         runs
+    }
+
+    /// Whether the block is still to be landed.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.numbers.contains(&number)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -224,5 +258,36 @@ impl Drop for Claim {
             let key = (Arc::clone(&self.object), number);
             self.blocks.land(&key, Err(TierError::Closed));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Blocks;
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_a_reader_is_done_with_goes_before_what_was_read_ahead_of_him() {
+        let (blocks, object) = (Arc::new(Blocks::new(4)), Arc::from("object"));
+        let land = |number: u32| {
+            let mut claim = blocks.claim(&object, number..number + 1);
+            assert!(!claim.is_empty(), "block {number} was there");
+            claim.land(number, Ok(Bytes::from_static(b"b")));
+        };
+        let is_there = |number: u32| blocks.claim(&object, number..number + 1).is_empty();
+        (0..4).for_each(land);
+        assert!(is_there(0) && is_there(1), "they are read");
+        blocks.done_with(&object, 0..2);
+        land(4);
+        land(5);
+        assert!((2..6).all(is_there));
+        blocks.done_with(&object, 2..3);
+        assert!(is_there(2), "somebody else asks for it");
+        land(6);
+        assert!(
+            is_there(2) && !is_there(3),
+            "the oldest of those that are wanted goes"
+        );
     }
 }

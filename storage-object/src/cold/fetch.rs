@@ -3,7 +3,7 @@
 use super::blocks::Claim;
 use super::object::{FOOTER, Object};
 use super::{BLOCK_BYTES, ColdReader};
-use crate::bucket::{StoreErrorKind, body_bytes, reply};
+use crate::bucket::{Answer, StoreErrorKind, Want, reply};
 use crate::error::TierError;
 use crate::format::{CHUNK_BYTES, Footer, TRAILER_BYTES, Trailer, TrailerError};
 use bytes::Bytes;
@@ -78,17 +78,9 @@ impl ColdReader {
                 FOOTER => None,
                 _ => Some(self.requests.acquire().await),
             };
-            match self.fetch(&object, &run).await {
-                Ok(blocks) => {
-                    for (number, bytes) in blocks {
-                        claim.land(number, Ok(bytes));
-                    }
-                }
-                Err(error) => {
-                    for number in run {
-                        claim.land(number, Err(error.clone()));
-                    }
-                }
+            match run.start {
+                FOOTER => claim.land(FOOTER, self.fetch_footer(&object).await),
+                _ => self.fetch_data(&object, run, &mut claim).await,
             }
         }
     }
@@ -108,44 +100,108 @@ impl ColdReader {
         answer.await.unwrap_or_default()
     }
 
-    /// Fetches a run, and fetches it again where its bytes are wrong.
-    async fn fetch(
-        self: &Arc<Self>,
-        object: &Object,
-        run: &Range<u32>,
-    ) -> Result<Vec<(u32, Bytes)>, TierError> {
+    /// Fetches a footer, and fetches it again where its bytes are wrong.
+    async fn fetch_footer(self: &Arc<Self>, object: &Object) -> Result<Bytes, TierError> {
         let mut tries = 0;
         loop {
-            let range = object.range(run);
-            let (data, footer) = if run.start == FOOTER {
-                (self.hedged(object, range, usize::MAX).await?, None)
-            } else {
-                let footer: chronik_core::BoxFuture<'_, _> = Box::pin(self.footer(object));
-                let (data, footer) =
-                    future::try_zip(self.hedged(object, range, BLOCK_BYTES as usize), footer).await?;
-                (data, Some(footer))
-            };
-            let error = match self.checked(object, run, data, footer).await {
-                Ok(blocks) => return Ok(blocks),
-                Err(error) => error,
-            };
-            self.metrics.damaged_blocks.one();
-            tries += 1;
-            if tries == TRIES {
-                log::error!("event=object_damaged key={} error=\"{error}\"", object.key);
-                return Err(error);
+            let range = object.range(&(FOOTER..FOOTER + 1));
+            let request = || self.bucket.get(&object.key, Want::Range(range.clone()));
+            let found = self.hedged(object, request).await?.data;
+            match decode_footer(object, &found) {
+                Ok(_) => return Ok(found),
+                Err(error) => self.note_damage(object, &mut tries, error)?,
             }
         }
     }
 
-    /// One request, with a second one beside it if it is slow.
-    async fn hedged(
-        &self,
+    /// Fetches a run, lands each block as it comes, and fetches again what is missing where bytes are wrong.
+    async fn fetch_data(self: &Arc<Self>, object: &Object, run: Range<u32>, claim: &mut Claim) {
+        let (mut left, mut tries) = (vec![run], 0);
+        while let Some(run) = left.pop() {
+            let error = match self.fetch_run(object, &run, claim).await {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
+            let again = match &error {
+                TierError::Damaged { .. } => self.note_damage(object, &mut tries, error),
+                _ => Err(error),
+            };
+            left.extend(
+                claim
+                    .runs(u32::MAX)
+                    .into_iter()
+                    .filter(|one| run.contains(&one.start)),
+            );
+            if let Err(error) = again {
+                for number in left.drain(..).flatten() {
+                    claim.land(number, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Counts wrong bytes; after some tries they are what the object holds.
+    fn note_damage(&self, object: &Object, tries: &mut u32, error: TierError) -> Result<(), TierError> {
+        self.metrics.damaged_blocks.one();
+        *tries += 1;
+        if *tries < TRIES {
+            return Ok(());
+        }
+        log::error!("event=object_damaged key={} error=\"{error}\"", object.key);
+        Err(error)
+    }
+
+    /// One request for a run, whose blocks land as they come: a reader goes on while the rest is on its way.
+    async fn fetch_run(
+        self: &Arc<Self>,
         object: &Object,
-        range: Range<u64>,
-        piece_bytes: usize,
-    ) -> Result<Vec<Bytes>, TierError> {
-        let request = || self.bucket.get_pieces(&object.key, range.clone(), piece_bytes);
+        run: &Range<u32>,
+        claim: &mut Claim,
+    ) -> Result<(), TierError> {
+        let (sender, pieces) = async_channel::unbounded();
+        let range = object.range(run);
+        let request = async {
+            let get = || {
+                let pieces = sender.clone();
+                self.bucket
+                    .get_pieces(&object.key, range.clone(), BLOCK_BYTES as usize, pieces)
+            };
+            let done = self.hedged(object, get).await;
+            sender.close();
+            done
+        };
+        let land = async {
+            let footer: chronik_core::BoxFuture<'_, _> = Box::pin(self.footer(object));
+            let footer = footer.await?;
+            let mut wrong = None;
+            while let Ok(first) = pieces.recv().await {
+                let more = std::iter::from_fn(|| pieces.try_recv().ok());
+                let blocks = std::iter::once(first).chain(more).filter_map(|(at, block)| {
+                    let number = run.start.checked_add(u32::try_from(at).ok()?)?;
+                    // A request that was repeated brings blocks that were landed.
+                    (run.contains(&number) && claim.has(number)).then_some((number, block))
+                });
+                for (number, block) in self.checked(object, blocks.collect(), &footer).await? {
+                    match block {
+                        Ok(block) => claim.land(number, Ok(block)),
+                        Err(error) => wrong = Some(error),
+                    }
+                }
+            }
+            wrong.map_or(Ok(()), Err)
+        };
+        future::try_zip(request, land).await?;
+        match claim.runs(u32::MAX).iter().any(|one| run.contains(&one.start)) {
+            true => Err(TierError::damaged(
+                &object.key,
+                "other bytes came than were asked for",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// One request, with a second one beside it if it is slow.
+    async fn hedged<T>(&self, object: &Object, request: impl Fn() -> Answer<T>) -> Result<T, TierError> {
         let second = async {
             self.env.clock.sleep(self.options.hedge_after).await;
             let allowed = self.metrics.hedges.get() * HEDGE_SHARE <= self.metrics.gets.get() + HEDGE_SHARE;
@@ -156,7 +212,7 @@ impl ColdReader {
             request().await
         };
         match request().or(second).await {
-            Ok(pieces) => Ok(pieces),
+            Ok(answer) => Ok(answer),
             Err(error) if error.kind == StoreErrorKind::NotFound => Err(TierError::Missing {
                 key: Arc::clone(&object.key),
             }),
@@ -164,60 +220,57 @@ impl ColdReader {
         }
     }
 
-    /// Compares a run with its checksums on a disk thread, and caches its blocks.
+    /// Compares blocks with their checksums on a disk thread, and caches those that are right.
     async fn checked(
         self: &Arc<Self>,
         object: &Object,
-        run: &Range<u32>,
-        data: Vec<Bytes>,
-        footer: Option<Arc<Footer>>,
-    ) -> Result<Vec<(u32, Bytes)>, TierError> {
+        blocks: Vec<(u32, Bytes)>,
+        footer: &Arc<Footer>,
+    ) -> Result<Vec<(u32, Result<Bytes, TierError>)>, TierError> {
         let (sender, answer) = reply();
-        let (this, object, run) = (Arc::clone(self), object.clone(), run.clone());
+        let (this, object, footer) = (Arc::clone(self), object.clone(), Arc::clone(footer));
         let job = move || {
-            let blocks = cut(&object, &run, data, footer.as_deref());
-            sender.send(Ok(blocks.clone()));
-            for (number, bytes) in blocks.into_iter().flatten() {
-                this.disk.put(&object.key, number, &bytes);
+            let checked = blocks.into_iter().map(|(number, block)| {
+                let right = check(&object, number, &block, &footer);
+                (number, right.map(|()| block))
+            });
+            let checked: Vec<(u32, Result<Bytes, TierError>)> = checked.collect();
+            let kept = match this.disk.is_enabled() {
+                true => checked.clone(),
+                false => Vec::new(),
+            };
+            sender.send(Ok(checked));
+            for (number, block) in kept {
+                if let Ok(block) = block {
+                    this.disk.put(&object.key, number, &block);
+                }
             }
         };
         self.env.disk.submit(DiskLane::Read, Box::new(job));
-        answer.await.map_err(|_| TierError::Closed)?
+        answer.await.map_err(|_| TierError::Closed)
     }
 }
 
-/// Compares the blocks of a run, or its footer, with their checksums.
-fn cut(
-    object: &Object,
-    run: &Range<u32>,
-    pieces: Vec<Bytes>,
-    footer: Option<&Footer>,
-) -> Result<Vec<(u32, Bytes)>, TierError> {
-    let Some(footer) = footer else {
-        let data = pieces.into_iter().next().unwrap_or_default();
-        decode_footer(object, &data)?;
-        return Ok(vec![(FOOTER, data)]);
-    };
-    let range = object.range(run);
-    if body_bytes(&pieces) != range.end - range.start || pieces.len() != run.len() {
+/// Compares a block with its checksums.
+fn check(object: &Object, number: u32, block: &[u8], footer: &Footer) -> Result<(), TierError> {
+    let range = object.range(&(number..number.saturating_add(1)));
+    if block.len() as u64 != range.end - range.start {
         return Err(TierError::damaged(
             &object.key,
             "other bytes came than were asked for",
         ));
     }
     let chunks_per_block = BLOCK_BYTES / u64::from(CHUNK_BYTES);
-    for (number, block) in run.clone().zip(&pieces) {
-        let first = u64::from(number) * chunks_per_block;
-        for (chunk, bytes) in (first..).zip(block.chunks(CHUNK_BYTES as usize)) {
-            if footer.chunk_crc(chunk) != Some(crc32c::crc32c(bytes)) {
-                return Err(TierError::damaged(
-                    &object.key,
-                    format!("chunk {chunk} does not match its checksum"),
-                ));
-            }
+    let first = u64::from(number) * chunks_per_block;
+    for (chunk, bytes) in (first..).zip(block.chunks(CHUNK_BYTES as usize)) {
+        if footer.chunk_crc(chunk) != Some(crc32c::crc32c(bytes)) {
+            return Err(TierError::damaged(
+                &object.key,
+                format!("chunk {chunk} does not match its checksum"),
+            ));
         }
     }
-    Ok(run.clone().zip(pieces).collect())
+    Ok(())
 }
 
 /// Reads footer and trailer, and holds them against what the tier's state says of the object.

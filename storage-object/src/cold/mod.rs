@@ -38,7 +38,7 @@ pub(crate) const SEGMENTS_AHEAD: usize = 8;
 /// How cold reads behave; one set a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColdOptions {
-    /// Bytes of blocks that are kept in memory; three quarters of them bound what is read ahead of all readers.
+    /// Bytes of blocks that are kept in memory; seven eighths of them bound what is read ahead of all readers.
     pub memory_bytes: u64,
     /// The most bytes of one request.
     pub request_bytes_max: u64,
@@ -132,7 +132,8 @@ impl ColdReader {
         let wanted = u32::try_from(max_bytes / BLOCK_BYTES).unwrap_or(u32::MAX);
         let together = window.blocks.max(wanted).min(self.streams.request_blocks());
         let mut scan = Scan::new(Arc::clone(self), object, position, together);
-        self.read_ahead(partition, segments, scan.block(), &window);
+        let from = scan.block();
+        self.read_ahead(partition, segments, from, &window);
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         while let Some(entry) = scan.next().await? {
@@ -150,9 +151,19 @@ impl ColdReader {
             if enough {
                 break;
             }
+            if window.blocks > 1 && scan.left_a_block() {
+                self.read_ahead(partition, segments, scan.block(), &window);
+            }
         }
         if let Some(last) = entries.last() {
-            self.streams.note(window.id, last.end_offset());
+            let end = last.end_offset();
+            match segments.last().is_some_and(|last| last.offsets.end <= end) {
+                // What comes behind is on the local disk.
+                true => self.streams.end(window.id),
+                false => self
+                    .streams
+                    .note(window.id, end, scan.block().saturating_sub(from)),
+            }
             self.read_ahead(partition, segments, scan.block(), &window);
         }
         Ok(entries)

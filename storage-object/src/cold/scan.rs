@@ -6,7 +6,11 @@ use crate::error::TierError;
 use crate::format::{FrameError, Frames};
 use bytes::{Bytes, BytesMut};
 use chronik_core::Entry;
+use futures_lite::future;
 use std::sync::Arc;
+
+/// Who copied so much lets others have their turn on the executor: batches as large as blocks are all copied.
+const TURN_BYTES: usize = 128 << 10;
 
 /// Reads the frames of one object in order.
 pub(super) struct Scan {
@@ -15,6 +19,8 @@ pub(super) struct Scan {
     position: u64,
     frames: Frames,
     ahead: u32,
+    /// Blocks before this one are done with.
+    done: u32,
 }
 
 impl Scan {
@@ -26,12 +32,23 @@ impl Scan {
             position,
             frames: Frames::new(Bytes::new()),
             ahead,
+            done: block_of(position),
         }
+    }
+
+    /// Whether what was read since the last call went on into another block; what lies before that is done with.
+    pub(super) fn left_a_block(&mut self) -> bool {
+        let (done, now) = (self.done, self.block());
+        self.done = now;
+        if done < now {
+            self.reader.blocks.done_with(&self.object.key, done..now);
+        }
+        done < now
     }
 
     /// The block that is read now.
     pub(super) fn block(&self) -> u32 {
-        u32::try_from(self.position / BLOCK_BYTES).unwrap_or(u32::MAX)
+        block_of(self.position)
     }
 
     /// The next entry; none at the end of the object.
@@ -60,7 +77,7 @@ impl Scan {
 
     /// The bytes from `position` to the end of its block.
     async fn rest_of_block(&self, position: u64) -> Result<Bytes, TierError> {
-        let number = u32::try_from(position / BLOCK_BYTES).unwrap_or(u32::MAX);
+        let number = block_of(position);
         let ahead = number.saturating_add(self.ahead).min(self.object.blocks());
         let block = self.reader.block(&self.object, number, ahead).await?;
         let at = (position % BLOCK_BYTES) as usize;
@@ -88,6 +105,13 @@ impl Scan {
             let take = piece.len().min(len - gathered.len());
             gathered.extend_from_slice(&piece[..take]);
         }
+        if len >= TURN_BYTES {
+            future::yield_now().await;
+        }
         Ok(gathered.freeze())
     }
+}
+
+fn block_of(position: u64) -> u32 {
+    u32::try_from(position / BLOCK_BYTES).unwrap_or(u32::MAX)
 }

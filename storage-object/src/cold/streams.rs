@@ -18,6 +18,8 @@ struct Stream {
     partition: PartitionKey,
     next: Offset,
     blocks: u32,
+    /// The blocks that he read the last time.
+    read: u32,
     seen: Duration,
 }
 
@@ -49,14 +51,14 @@ pub(super) struct Window {
 }
 
 impl Streams {
-    /// Three quarters of the memory for blocks are there for reading ahead, shared among those who do; what is left is
+    /// Seven eighths of the memory for blocks are there for reading ahead, shared among those who do; what is left is
     /// for what is read now, and for those who do not read on.
     pub(super) fn new(options: &ColdOptions) -> Self {
         let blocks = |bytes: u64| u32::try_from(bytes / BLOCK_BYTES).unwrap_or(u32::MAX).max(1);
         Self {
             state: Mutex::default(),
             request_blocks: blocks(options.request_bytes_max),
-            blocks_max: blocks(options.memory_bytes / 4 * 3),
+            blocks_max: blocks(options.memory_bytes / 8 * 7),
         }
     }
 
@@ -70,7 +72,7 @@ impl Streams {
     }
 
     /// How many blocks to have from `start` on: one for a reader that was not seen before, twice as many as the last
-    /// time for one that goes on, until he has his share.
+    /// time, or as he read then, for one that goes on, until he has his share.
     pub(super) fn window(&self, partition: PartitionKey, start: Offset, now: Duration) -> Window {
         let mut state = self.lock();
         let known = state
@@ -85,7 +87,9 @@ impl Streams {
             .count();
         let readers = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
         let share = (self.blocks_max / readers).max(1);
-        let blocks = known.map_or(1, |stream| stream.blocks.saturating_mul(2).min(share));
+        let blocks = known.map_or(1, |stream| {
+            stream.blocks.max(stream.read).saturating_mul(2).min(share)
+        });
         if state.streams.len() >= STREAMS_MAX {
             state.streams.pop_front();
         }
@@ -96,6 +100,7 @@ impl Streams {
             partition,
             next: start,
             blocks,
+            read: 0,
             seen: now,
         });
         Window {
@@ -106,11 +111,17 @@ impl Streams {
         }
     }
 
-    /// The reader of this window stopped here.
-    pub(super) fn note(&self, id: u64, next: Offset) {
+    /// The reader of this window has read all that there is.
+    pub(super) fn end(&self, id: u64) {
+        self.lock().streams.retain(|stream| stream.id != id);
+    }
+
+    /// The reader of this window stopped here, after so many blocks.
+    pub(super) fn note(&self, id: u64, next: Offset, read: u32) {
         let mut state = self.lock();
         if let Some(stream) = state.streams.iter_mut().rev().find(|stream| stream.id == id) {
             stream.next = next;
+            stream.read = read;
         }
     }
 }
@@ -151,7 +162,7 @@ mod tests {
     fn read_on(streams: &Streams, partition: PartitionKey, from: i64, now: Duration) -> super::Window {
         let mut window = streams.window(partition, Offset(from), now);
         for offset in from + 1..from + 16 {
-            streams.note(window.id, Offset(offset));
+            streams.note(window.id, Offset(offset), 1);
             window = streams.window(partition, Offset(offset), now);
         }
         window
@@ -162,7 +173,7 @@ mod tests {
         let streams = Streams::new(&ColdOptions::default());
         assert_eq!(streams.window(partition(0), Offset(0), NOW).blocks, 1);
         let window = read_on(&streams, partition(0), 1000, NOW);
-        assert_eq!((window.blocks, window.share), (48, 48));
+        assert_eq!((window.blocks, window.share), (56, 56));
         assert_eq!(
             streams.window(partition(0), Offset(5), NOW).blocks,
             1,
@@ -171,13 +182,29 @@ mod tests {
     }
 
     #[test]
+    fn a_window_grows_from_what_its_reader_takes_at_a_time() {
+        let streams = Streams::new(&ColdOptions::default());
+        let window = streams.window(partition(0), Offset(0), NOW);
+        streams.note(window.id, Offset(10), 10);
+        assert_eq!(streams.window(partition(0), Offset(10), NOW).blocks, 20);
+    }
+
+    #[test]
     fn readers_share_the_memory_until_they_stop() {
         let streams = Streams::new(&ColdOptions::default());
         for number in 0..8 {
             read_on(&streams, partition(number), 0, NOW);
         }
-        assert_eq!(read_on(&streams, partition(9), 0, NOW).blocks, 48 / 9);
-        assert_eq!(read_on(&streams, partition(10), 0, NOW + ACTIVE).blocks, 48);
+        assert_eq!(read_on(&streams, partition(9), 0, NOW).blocks, 56 / 9);
+        assert_eq!(read_on(&streams, partition(10), 0, NOW + ACTIVE).blocks, 56);
+    }
+
+    #[test]
+    fn a_reader_who_has_read_all_leaves_the_memory_to_others() {
+        let streams = Streams::new(&ColdOptions::default());
+        let window = read_on(&streams, partition(0), 0, NOW);
+        streams.end(window.id);
+        assert_eq!(read_on(&streams, partition(0), 0, NOW).blocks, 56);
     }
 
     #[test]
@@ -188,8 +215,8 @@ mod tests {
             let one = streams.window(partition(0), Offset(first), NOW);
             let other = streams.window(partition(0), Offset(second), NOW);
             (first, second) = (first + 1, second + 1);
-            streams.note(one.id, Offset(first));
-            streams.note(other.id, Offset(second));
+            streams.note(one.id, Offset(first), 1);
+            streams.note(other.id, Offset(second), 1);
         }
         assert_eq!(streams.window(partition(0), Offset(first), NOW).blocks, 16);
         assert_eq!(streams.window(partition(0), Offset(second), NOW).blocks, 16);
@@ -200,12 +227,12 @@ mod tests {
         let streams = Streams::new(&ColdOptions::default());
         let window = read_on(&streams, partition(0), 0, NOW);
         assert_eq!(
-            (window.end(0, 0), window.end(1, 0), window.end(16, 0)),
+            (window.end(0, 0), window.end(7, 0), window.end(8, 0)),
             (48, 48, 64)
         );
-        // The next object, where 40 blocks of the window lie before it: a whole request does not fit.
+        // The next object, where 48 blocks of the window lie before it: a whole request does not fit.
         assert_eq!(
-            (window.end(0, 40), window.end(0, 32), window.end(0, 31)),
+            (window.end(0, 48), window.end(0, 40), window.end(0, 32)),
             (0, 16, 16)
         );
         let small = super::Window {

@@ -12,8 +12,8 @@ mod options;
 pub use options::{Credentials, S3Options};
 
 use super::{
-    Answer, Bucket, Condition, Object, ObjectMeta as Meta, Page, Part, StoreError, StoreErrorKind, Version,
-    Want,
+    Answer, Bucket, Condition, Object, ObjectMeta as Meta, Page, Part, Pieces, StoreError, StoreErrorKind,
+    Version, Want,
 };
 use bytes::{Bytes, BytesMut};
 use classify::{classify, invalid, is_mute};
@@ -96,8 +96,10 @@ impl S3Bucket {
     }
 
     async fn read(self, key: String, want: Want) -> Result<Object, Failure> {
-        let (meta, version, mut pieces) = self.read_pieces(key, want, usize::MAX).await?;
-        let data = pieces.pop().unwrap_or_default();
+        let mut data = Bytes::new();
+        let (meta, version) = self
+            .read_pieces(key, want, usize::MAX, |_, piece| data = piece)
+            .await?;
         Ok(Object { meta, version, data })
     }
 
@@ -106,7 +108,8 @@ impl S3Bucket {
         key: String,
         want: Want,
         piece_bytes: usize,
-    ) -> Result<(Meta, Version, Vec<Bytes>), Failure> {
+        hand_over: impl FnMut(usize, Bytes),
+    ) -> Result<(Meta, Version), Failure> {
         let mut options = GetOptions::default();
         match &want {
             Want::Meta => options.head = true,
@@ -139,15 +142,15 @@ impl S3Bucket {
             Want::All { .. } => answer.meta.size,
             Want::Range(range) => range.end.saturating_sub(range.start),
         };
-        let (pieces, bytes) = match want {
-            Want::Meta => (Vec::new(), 0),
-            _ => gather(answer.into_stream(), expected, piece_bytes).await?,
+        let bytes = match want {
+            Want::Meta => 0,
+            _ => gather(answer.into_stream(), expected, piece_bytes, hand_over).await?,
         };
         if bytes != expected {
             let what = format!("get {key}: {bytes} bytes where {expected} were asked for");
             return Err(Failure::Store(StoreError::new(StoreErrorKind::Unavailable, what)));
         }
-        Ok((meta, version, pieces))
+        Ok((meta, version))
     }
 
     async fn step(self, key: String, part: Part) -> Result<Arc<str>, Failure> {
@@ -183,36 +186,35 @@ impl S3Bucket {
 }
 
 /// Cuts a body into pieces of one size as it comes, so that the memory that it is received in is used again at once. Stops
-/// beyond `expected` bytes; returns how many came.
+/// beyond `expected` bytes; returns how many came. A piece that is not whole is not handed over.
 async fn gather(
     mut body: BoxStream<object_store::Result<Bytes>>,
     expected: u64,
     piece_bytes: usize,
-) -> Result<(Vec<Bytes>, u64), Failure> {
-    let piece_bytes = piece_bytes.max(1) as u64;
-    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    mut hand_over: impl FnMut(usize, Bytes),
+) -> Result<u64, Failure> {
+    let (mut number, mut left, mut bytes) = (0, expected, 0);
+    // What the store says of a length is not believed beyond the reserve.
+    let whole = |left: u64| left.min(piece_bytes.max(1) as u64);
     let mut piece = BytesMut::new();
     while bytes <= expected
         && let Some(mut part) = body.try_next().await?
     {
         bytes += part.len() as u64;
-        while !part.is_empty() {
+        while !part.is_empty() && left > 0 {
             if piece.is_empty() {
-                let left = expected.saturating_sub(piece_bytes.saturating_mul(pieces.len() as u64));
-                // What the store says of a length is not believed beyond this.
-                piece.reserve(left.min(piece_bytes).min(RESERVE_BYTES) as usize);
+                piece.reserve(whole(left).min(RESERVE_BYTES) as usize);
             }
-            let room = (piece_bytes - piece.len() as u64).min(part.len() as u64);
+            let room = (whole(left) - piece.len() as u64).min(part.len() as u64);
             piece.extend_from_slice(&part.split_to(room as usize));
-            if piece.len() as u64 == piece_bytes {
-                pieces.push(std::mem::take(&mut piece).freeze());
+            if piece.len() as u64 == whole(left) {
+                left -= whole(left);
+                hand_over(number, std::mem::take(&mut piece).freeze());
+                number += 1;
             }
         }
     }
-    if !piece.is_empty() {
-        pieces.push(piece.freeze());
-    }
-    Ok((pieces, bytes))
+    Ok(bytes)
 }
 
 /// Why a request failed.
@@ -258,11 +260,12 @@ impl Bucket for S3Bucket {
         self.run("get", key, self.clone().read(key.to_owned(), want))
     }
 
-    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize) -> Answer<Vec<Bytes>> {
-        let read = self
-            .clone()
-            .read_pieces(key.to_owned(), Want::Range(range), piece_bytes);
-        self.run("get", key, async move { Ok(read.await?.2) })
+    fn get_pieces(&self, key: &str, range: Range<u64>, piece_bytes: usize, pieces: Pieces) -> Answer<()> {
+        // Who asked may have gone.
+        let hand_over = move |number, piece| drop(pieces.try_send((number, piece)));
+        let (this, want) = (self.clone(), Want::Range(range));
+        let read = this.read_pieces(key.to_owned(), want, piece_bytes, hand_over);
+        self.run("get", key, async move { read.await.map(drop) })
     }
 
     fn list(&self, folder: &str, after: Option<&str>) -> Answer<Page> {
