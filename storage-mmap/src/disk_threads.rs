@@ -14,6 +14,9 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A thread of the read pool that had nothing to do for this long ends.
 const READ_IDLE: Duration = Duration::from_secs(10);
 const READERS_MAX: usize = 2;
+/// How much nicer than the node's other threads those of the read pool are: cold data that is read, compared and copied must
+/// not keep a produce request from its core.
+const READ_NICE: i32 = 10;
 
 struct Lane {
     state: Mutex<LaneState>,
@@ -48,8 +51,8 @@ impl DiskThreads {
             background: Lane::new(),
             read: Lane::new(),
         };
-        start_worker(&threads.journal, "disk-journal", None)?;
-        start_worker(&threads.background, "disk-background", None)?;
+        start_worker(&threads.journal, "disk-journal", None, 0)?;
+        start_worker(&threads.background, "disk-background", None, 0)?;
         Ok(threads)
     }
 }
@@ -76,7 +79,7 @@ impl DiskThreads {
             }
             state.threads += 1;
         }
-        if let Err(error) = start_worker(&self.read, "disk-read", Some(READ_IDLE)) {
+        if let Err(error) = start_worker(&self.read, "disk-read", Some(READ_IDLE), READ_NICE) {
             log::error!("read_thread_not_started error={error}");
             let orphans = {
                 let mut state = locked(&self.read.state);
@@ -140,9 +143,15 @@ impl Lane {
     }
 }
 
-fn start_worker(lane: &Arc<Lane>, name: &str, idle_limit: Option<Duration>) -> io::Result<()> {
+fn start_worker(lane: &Arc<Lane>, name: &str, idle_limit: Option<Duration>, nice: i32) -> io::Result<()> {
     let lane = Arc::clone(lane);
     let run = move || {
+        // On Linux the priority is that of the thread. Where it cannot be lowered, the work is done all the same.
+        if nice > 0
+            && let Err(error) = rustix::process::nice(nice)
+        {
+            log::debug!("event=priority_not_lowered error=\"{error}\"");
+        }
         while let Some(job) = lane.next(idle_limit) {
             job();
         }

@@ -8,6 +8,7 @@ use crate::metrics::KafkaMetrics;
 use async_channel::{Receiver, Sender};
 use bytes::{Buf, BytesMut};
 use chronik_core::{BoxFuture, Watch};
+use futures_lite::future::yield_now;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -22,6 +23,9 @@ const MAX_PIPELINED: usize = 64;
 pub const MAX_PIPELINED_BYTES: u64 = 16 << 20;
 /// Slices in one vectored write; the kernel takes up to 1,024.
 const MAX_SLICES: usize = 256;
+/// Bytes of one write. The executor's one thread copies them into the socket, and others have their turn before the next: a
+/// socket takes megabytes, and an answer has tens of them.
+const MAX_WRITE_BYTES: usize = 256 << 10;
 
 /// How a request ends.
 #[derive(Debug)]
@@ -279,7 +283,8 @@ async fn write_frame<W: AsyncWrite + Unpin>(
     while frame.has_remaining() {
         let written = {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            writer.write_vectored(frame.io_slices(&mut slices)).await?
+            let slices = frame.io_slices(&mut slices, MAX_WRITE_BYTES);
+            writer.write_vectored(slices).await?
         };
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -287,6 +292,9 @@ async fn write_frame<W: AsyncWrite + Unpin>(
         frame.advance(written);
         metrics.sent_bytes.add(written as u64);
         activity.touch();
+        if frame.has_remaining() {
+            yield_now().await;
+        }
     }
     Ok(())
 }

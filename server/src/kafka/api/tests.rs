@@ -108,7 +108,7 @@ fn fetched_records_are_sent_by_reference() {
     let frame = Response::from(response.clone()).encode(12, 9).unwrap();
     let mut io = [std::io::IoSlice::new(&[]); 16];
     let by_reference = frame
-        .io_slices(&mut io)
+        .io_slices(&mut io, usize::MAX)
         .iter()
         .filter(|slice| log.as_ptr_range().contains(&slice.as_ptr()));
     assert_eq!(by_reference.count(), 4);

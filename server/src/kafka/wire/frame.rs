@@ -24,7 +24,7 @@ pub fn frame_len(prefix: [u8; FRAME_PREFIX_LEN], max: usize) -> Result<usize, Wi
 /// A frame to send, length prefix included: encoded fields and shared slices in turn.
 ///
 /// It is a [`Buf`], so that a partial vectored write continues with [`Buf::advance`]:
-/// `let n = socket.write_vectored(frame.io_slices(&mut slices))`, then `frame.advance(n)`, until nothing remains.
+/// `let n = socket.write_vectored(frame.io_slices(&mut slices, max))`, then `frame.advance(n)`, until nothing remains.
 #[derive(Debug, Clone)]
 pub struct OutFrame {
     /// Never empty slices, in reverse: the last one is sent next.
@@ -60,9 +60,15 @@ impl OutFrame {
         &self.errors
     }
 
-    /// Fills `slices` with what is to be sent next, and returns the filled part.
-    pub fn io_slices<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
-        let filled = self.chunks_vectored(slices);
+    /// Fills `slices` with what is to be sent next, `max_bytes` at most, and returns the filled part.
+    pub fn io_slices<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>], max_bytes: usize) -> &'b [IoSlice<'a>] {
+        let (mut filled, mut left) = (0, max_bytes);
+        for (slot, part) in slices.iter_mut().zip(self.parts.iter().rev()) {
+            let part = part.get(..left).unwrap_or(part);
+            *slot = IoSlice::new(part);
+            filled += usize::from(!part.is_empty());
+            left -= part.len();
+        }
         slices.get(..filled).unwrap_or_default()
     }
 

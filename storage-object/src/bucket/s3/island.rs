@@ -7,6 +7,9 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::AbortHandle;
 
+/// How much nicer than the node's other threads it is.
+const NICE: i32 = 10;
+
 /// The thread. It ends when the last owner is gone; requests that are under way end with it.
 pub(super) struct Island {
     handle: Handle,
@@ -30,6 +33,7 @@ impl Island {
         thread::Builder::new()
             .name("tier-http".to_owned())
             .spawn(move || {
+                give_way();
                 // Resolves when the island is dropped.
                 let _ = runtime.block_on(stopped.recv());
             })?;
@@ -48,6 +52,14 @@ impl Island {
             let _abort = AbortOnDrop(task.abort_handle());
             answer.await
         })
+    }
+}
+
+/// Lowers the priority of this thread: what it copies out of sockets, and into them, must not keep a produce request from
+/// its core.
+fn give_way() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        log::debug!("event=priority_not_lowered thread=tier-http error=\"{error}\"");
     }
 }
 
