@@ -195,6 +195,48 @@ impl BackupWriter {
         ))
     }
 
+    /// Writes the state over a backup that cannot be read, for a writer who has the whole state and needs nothing of what was
+    /// there; that is kept beside it, as [`backup_aside_key`], unless something is there already. False where it can be read
+    /// after all, or somebody wrote meanwhile: then it is to be written as ever.
+    ///
+    /// # Errors
+    /// [`TierError::Store`].
+    pub async fn write_over_damage(&mut self, version: u64, data: &Bytes) -> Result<bool, TierError> {
+        self.known = None;
+        let (first, second) = (
+            object(&*self.bucket, &self.name).await?,
+            object(&*self.bucket, &self.name).await?,
+        );
+        // Bytes that are wrong on their way here are others the next time.
+        let (Some(first), Some(found)) = (first, second) else {
+            return Ok(false);
+        };
+        if first.data != found.data || Backup::decode(&found.data).is_ok() {
+            return Ok(false);
+        }
+        self.keep_aside(found.data).await?;
+        let current = Known {
+            fence: self.fence,
+            version: 0,
+            object: found.version,
+        };
+        let written = self.replace(Some(current), version, data).await?;
+        let done = written.is_some();
+        self.known = written.map(Some);
+        Ok(done)
+    }
+
+    /// Keeps what is no backup any more beside the backup.
+    async fn keep_aside(&self, data: Bytes) -> Result<(), TierError> {
+        let aside = backup_aside_key(&self.name);
+        match self.bucket.put(&aside, vec![data], Condition::Absent).await {
+            Ok(_) => Ok(()),
+            // Done before, and interrupted: what was kept then is what was damaged.
+            Err(error) if error.kind == StoreErrorKind::Conflict => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Puts an empty backup in the place of one that cannot be read, or not be understood. What was there is kept beside it,
     /// as [`backup_aside_key`]. False where somebody wrote meanwhile: then it is to be done again.
     ///
@@ -210,14 +252,7 @@ impl BackupWriter {
                         owner: fence.to_string().into(),
                     });
                 }
-                let body = vec![object.data];
-                let aside = backup_aside_key(&self.name);
-                match self.bucket.put(&aside, body, Condition::Absent).await {
-                    Ok(_) => {}
-                    // Done before, and interrupted: what was kept then is what was damaged.
-                    Err(error) if error.kind == StoreErrorKind::Conflict => {}
-                    Err(error) => return Err(error.into()),
-                }
+                self.keep_aside(object.data).await?;
                 Some(Known {
                     fence: self.fence,
                     version: 0,
@@ -372,6 +407,41 @@ mod tests {
         sim.block_on(new.write(1, &data)).unwrap().unwrap();
         let read = sim.block_on(read_backup(&*bucket, "offsets")).unwrap().unwrap();
         assert_eq!(read.map(|backup| backup.data), Some(data));
+    }
+
+    #[test]
+    fn a_writer_who_has_the_state_writes_over_damage_once_and_over_nothing_else() {
+        let sim = SimEnv::new(Seed(7));
+        let bucket: Arc<dyn Bucket> = Arc::new(MemoryBucket::new(sim.env().clock));
+        let fence = Fence::new(1, Term(1), 1);
+        let mut writer = BackupWriter::new(Arc::clone(&bucket), sim.env(), "metadata".to_owned(), fence);
+        let state = Bytes::from_static(b"state");
+        sim.block_on(writer.write(3, &state)).unwrap().unwrap();
+        let newer = Bytes::from_static(b"newer state");
+        assert_eq!(
+            sim.block_on(writer.write_over_damage(4, &newer)).unwrap(),
+            Ok(false),
+            "what can be read is not replaced"
+        );
+        let damaged = Bytes::from_static(b"no backup at all");
+        let put = bucket.put("b/metadata", vec![damaged.clone()], Condition::Always);
+        sim.block_on(put).unwrap().unwrap();
+        let refused = sim.block_on(writer.write(4, &newer)).unwrap();
+        assert!(matches!(refused, Err(TierError::Damaged { .. })), "{refused:?}");
+        assert_eq!(
+            sim.block_on(writer.write_over_damage(4, &newer)).unwrap(),
+            Ok(true)
+        );
+        let backup = sim.block_on(read_backup(&*bucket, "metadata")).unwrap().unwrap();
+        assert_eq!(
+            backup.map(|backup| (backup.version, backup.data)),
+            Some((4, newer))
+        );
+        let want = Want::All { max_bytes: BYTES_MAX };
+        let aside = bucket.get(&backup_aside_key("metadata"), want);
+        assert_eq!(sim.block_on(aside).unwrap().unwrap().data, damaged);
+        // It goes on as after any write.
+        sim.block_on(writer.write(5, &state)).unwrap().unwrap();
     }
 
     #[test]

@@ -35,10 +35,10 @@ class S3Server:
         wait_for("the S3 server answers", self.answers)
         assert self.call("PUT", "/chronik-e2e")[0] == 200
 
-    def call(self, method, path):
+    def call(self, method, path, body=None, headers=()):
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path)
+            connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -50,6 +50,12 @@ class S3Server:
             return self.call("GET", "/moto-api/")[0] == 200
         except OSError:
             return False
+
+    def object(self, method, key, body=None):
+        """Reads or writes an object, as somebody whose signature nobody looks at."""
+        signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, "
+                                   "SignedHeaders=host, Signature=0"}
+        return self.call(method, f"/{BUCKET}/{key}", body, signed)
 
     def keys(self):
         found, after = [], ""

@@ -3,6 +3,7 @@
 //! The leader of the metadata group writes the metadata whenever it changed; the leader of each partition of
 //! `__consumer_offsets` writes the newest record of every key of it. Format: `docs/format/tier-object.md`.
 
+use super::lineage::Lineage;
 use super::{CLAIM_AGE_MAX, Parts, lineage};
 use crate::cluster::ClusterImage;
 use crate::cluster::state::OFFSETS_TOPIC;
@@ -11,7 +12,7 @@ use crate::partition::{FetchQuery, Isolation, Partition};
 use bytes::Bytes;
 use chronik_core::{GroupId, Term};
 use chronik_storage_object::manifest::Fence;
-use chronik_storage_object::{BackupWriter, Claim, TierError};
+use chronik_storage_object::{BackupWriter, Claim, TierError, backup_aside_key};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -51,6 +52,25 @@ struct Copy {
     /// What a log said up to `read_to`, where the copy is one of a log.
     newest: Newest,
     read_to: i64,
+}
+
+impl Copy {
+    /// Writes the whole state, over a copy that cannot be read, too: nothing of that is needed while the cluster lives.
+    async fn write(&mut self, name: &str, version: u64, data: &Bytes) -> Result<(), TierError> {
+        let error = match self.writer.write(version, data).await {
+            Err(error @ TierError::Damaged { .. }) => error,
+            done => return done,
+        };
+        if self.writer.write_over_damage(version, data).await? {
+            log::error!(
+                "event=tier_backup_damaged key=b/{name} error=\"{error}\" action=\"it was written anew, and what was there is \
+                 kept\" kept_as={}",
+                backup_aside_key(name)
+            );
+            return Ok(());
+        }
+        self.writer.write(version, data).await
+    }
 }
 
 /// Keeps the copies up to date.
@@ -113,8 +133,12 @@ impl Backups {
         let tier = &self.parts.tier;
         let claim = tier.claim(CLAIM_AGE_MAX).await?;
         if self.own.as_ref() != Some(&claim) {
-            lineage::look(&self.parts, &claim).await?;
-            self.own = Some(claim.clone());
+            match lineage::look(&self.parts, &claim).await? {
+                // Whoever leads the metadata puts it aside, and says so; all other copies wait for that.
+                Lineage::Damaged(_) if name == METADATA_BACKUP => {}
+                Lineage::Damaged(error) => return Err(error),
+                Lineage::Absent | Lineage::Ancestor | Lineage::Own(_) => self.own = Some(claim.clone()),
+            }
         }
         let fence = Fence::new(claim.generation, term, claim.cluster());
         let writer = BackupWriter::new(Arc::clone(tier.bucket()), self.parts.env.clone(), name, fence);
@@ -149,7 +173,7 @@ impl Backups {
             &mut self.metadata,
             self.seen.as_ref().is_some_and(|(_, old)| *old == bytes),
         ) {
-            copy.writer.write(image.applied.0, &bytes).await?;
+            copy.write(METADATA_BACKUP, image.applied.0, &bytes).await?;
         }
         self.seen = Some((image, bytes));
         Ok(())
@@ -205,7 +229,8 @@ impl Backups {
         let wall_ms = self.parts.env.clock.wall_ms();
         let data = copy.newest.pack(wall_ms, Some);
         let data = data.map_err(|error| BackupError::Other(error.to_string()))?;
-        copy.writer.write(version, &data.freeze()).await?;
+        copy.write(&offsets_backup(index), version, &data.freeze())
+            .await?;
         copy.written = Some(version);
         self.offsets.insert(group, copy);
         Ok(())

@@ -14,6 +14,8 @@ use chronik_storage_object::{Claim, TierError, read_backup};
 pub(super) enum Lineage {
     /// There is none.
     Absent,
+    /// It cannot be read, so that it says nothing of whose it is.
+    Damaged(TierError),
     /// It is the last of the cluster that this one was restored from.
     Ancestor,
     /// This cluster wrote it.
@@ -26,8 +28,11 @@ pub(super) enum Lineage {
 /// [`TierError::Refused`] where another cluster with the same id wrote it; what [`read_backup`] says.
 pub(super) async fn look(parts: &Parts, claim: &Claim) -> Result<Lineage, TierError> {
     let bucket = &**parts.tier.bucket();
-    let Some(copy) = read_backup(bucket, METADATA_BACKUP).await? else {
-        return Ok(Lineage::Absent);
+    let copy = match read_backup(bucket, METADATA_BACKUP).await {
+        Ok(Some(copy)) => copy,
+        Ok(None) => return Ok(Lineage::Absent),
+        Err(error @ TierError::Damaged { .. }) => return Ok(Lineage::Damaged(error)),
+        Err(error) => return Err(error),
     };
     let image = parts.controller.image();
     let copied = State::from_bytes(&copy.data);

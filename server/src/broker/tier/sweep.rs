@@ -8,10 +8,11 @@
 use super::lineage::Lineage;
 use super::{CLAIM_AGE_MAX, Parts, lineage};
 use crate::cluster::TopicId;
+use crate::group::backup::METADATA_BACKUP;
 use chronik_core::Term;
 use chronik_storage_object::offline::partitions;
 use chronik_storage_object::removal::{Removed, remove_partition};
-use chronik_storage_object::{PartitionKey, TierError};
+use chronik_storage_object::{PartitionKey, TierError, is_backup_set_aside};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Sweep {
     grace: Duration,
     led: Option<Term>,
     topics: BTreeSet<u128>,
+    /// All topics that there were since this node leads.
+    seen: BTreeSet<u128>,
     /// The bucket has to be looked through.
     look: bool,
     /// Partitions that nobody knows, and since when.
@@ -44,6 +47,7 @@ impl Sweep {
             grace: grace.max(SETTLE),
             led: None,
             topics: BTreeSet::new(),
+            seen: BTreeSet::new(),
             look: false,
             unknown: BTreeMap::new(),
         }
@@ -73,12 +77,14 @@ impl Sweep {
             (self.led, self.look) = (leads, leads.is_some());
             self.unknown.clear();
             self.topics.clear();
+            self.seen.clear();
         }
         if leads.is_none() {
             return Ok(());
         }
         let topics = self.known_topics();
         self.look |= self.topics.iter().any(|id| !topics.contains(id));
+        self.seen.extend(&topics);
         self.topics = topics;
         if self.look {
             self.look = !self.look_through().await?;
@@ -114,14 +120,17 @@ impl Sweep {
 
     /// What is in the bucket is listed first, and the metadata looked at afterwards: what it does not know then, it has
     /// forgotten, for a partition has objects only after its topic was created. Nothing that the metadata copy in the
-    /// bucket lists is garbage, whoever wrote it. False where that copy must become newer first.
+    /// bucket lists is garbage, whoever wrote it. Where a copy that could not be read was put aside, nobody knows what it
+    /// listed, and only what was deleted since this node leads is garbage. False where that copy must become newer first.
     async fn look_through(&mut self) -> Result<bool, TierError> {
         let claim = self.parts.tier.claim(CLAIM_AGE_MAX).await?;
         let Lineage::Own(copied) = lineage::look(&self.parts, &claim).await? else {
             return Ok(false);
         };
         let copied: BTreeSet<u128> = copied.topics().values().map(|topic| wire(topic.id)).collect();
-        let found = partitions(&**self.parts.tier.bucket()).await?;
+        let bucket = &**self.parts.tier.bucket();
+        let found = partitions(bucket).await?;
+        let unsure = is_backup_set_aside(bucket, METADATA_BACKUP).await?;
         let controller = &self.parts.controller;
         let Ok(barrier) = controller.group().read_barrier().await else {
             // Another node leads now, and will look.
@@ -141,7 +150,7 @@ impl Sweep {
             }
             if copied.contains(&partition.topic_id) {
                 all = false;
-            } else {
+            } else if !unsure || self.seen.contains(&partition.topic_id) {
                 self.unknown.entry(partition).or_insert(now);
             }
         }
