@@ -2,14 +2,16 @@
 
 import random
 import shutil
+import threading
 
 import pytest
+from harness.admin import create_topic
 from harness.batch import simple
 from harness.log_client import LogClient
 from harness.paths import CONTROL
 from harness.s3 import BUCKET, CREDENTIALS, S3, S3Server
-from harness.store_proxy import StoreProxy
-from harness.tier import configure, run_tool, settled, small_topic, status, wait_for
+from harness.store_proxy import Refusal, StoreProxy
+from harness.tier import configure, edges, place, run_tool, settled, small_topic, status, wait_for
 
 pytestmark = pytest.mark.skipif(CONTROL, reason="the tier is ours")
 COPY = "f/b/metadata"
@@ -125,3 +127,55 @@ def test_a_cluster_with_the_id_of_a_lost_one_whose_copy_is_damaged_deletes_nothi
         delete_topic(node, gone)
         wait_for("nothing of a deleted topic stays", lambda new=new: not new & set(node.store.keys()))
     assert set(kept) <= set(node.store.keys())
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+def test_a_segment_that_cannot_be_uploaded_holds_up_nothing_else(node, topic, how):
+    """Each of two partitions, as many as there are uploads at a time, has one segment that the store does not take."""
+    create_topic(node, topic, 4, {"segment.bytes": 1 << 20})
+    victims, over, lock = {}, threading.Event(), threading.Lock()
+
+    def refuse(method, path):
+        if method != "PUT" or ".seg" not in path:
+            return None
+        partition = path.split("/seg/")[0]
+        with lock:
+            if partition not in victims and len(victims) < 2:
+                victims[partition] = path.split("?")[0]
+        if victims.get(partition) != path.split("?")[0] or over.is_set():
+            return None
+        if how == "silent":
+            over.wait()
+            return None
+        return Refusal(500, "InternalError")
+
+    node.proxy.refuse = refuse
+    try:
+        for partition in range(4):
+            fill(node, topic, 30, partition)
+
+        def others():
+            done = [partition for partition in range(4) if settled(node, topic, partition)]
+            return len(done) == 2 and done
+        done = wait_for(lambda: f"others wait: {status(node)['partitions']}", others)
+        stuck = [partition for partition in range(4) if partition not in done]
+        if how == "refused":
+            told = [wait_for("it is told", lambda p=p: place(node, topic, p)["failure"]) for p in stuck]
+            assert all("InternalError" in why and ".seg" in why for why in told), told
+        # Records are taken everywhere; others' go to the bucket and from the disk, those of the stuck ones stay on it.
+        for partition in range(4):
+            fill(node, topic, 60, partition)
+        for partition in done:
+            wait_for(lambda p=partition: f"local data stays: {edges(node, topic, p)}",
+                     lambda p=partition: settled(node, topic, p) and edges(node, topic, p)[1] > 40)
+        for partition in stuck:
+            one = place(node, topic, partition)
+            assert one["local_start_offset"] == 0 and one["lag_bytes"] > 5 << 20, one
+        assert all(read(node, topic, partition) == list(range(90)) for partition in range(4))
+    finally:
+        over.set()
+    for partition in range(4):
+        wait_for("what waited is uploaded", lambda p=partition: settled(node, topic, p))
+        assert read(node, topic, partition) == list(range(90))
+    code, said = run_tool("tier", "verify", "--config", str(node.config))
+    assert code == 0 and "nothing wrong" in said, said

@@ -298,7 +298,7 @@ section! {
         s3_ca_file: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/etc/chronik/s3-ca.pem" };
         /// How often the leader of a partition looks for segments to upload.
         upload_interval_ms: u64 = 10_000, Rule::millis(10, DAY);
-        /// Uploads at a time.
+        /// Uploads at a time. One more goes on beside them that takes long, or that fails while others do not.
         max_uploads: usize = 2, Rule::whole(1, 64);
         /// The most bytes a second of all uploads.
         upload_bytes_per_second: i64 = -1, Rule::bytes_or_unlimited(MIB, TIB);
@@ -309,7 +309,7 @@ section! {
         cache_dir: Option<PathBuf> = None, Rule::Text { what: "a path", example: "/var/cache/chronik" };
         /// The size of the disk cache. 0 is no disk cache.
         cache_bytes: u64 = 1 << 30, Rule::bytes(0, TIB);
-        /// The memory for what was read from the tier last, and for what is fetched ahead of readers: three quarters of it
+        /// The memory for what was read from the tier last, and for what is fetched ahead of readers: seven eighths of it
         /// bound what all of them together may have ahead of them, on its way or in memory.
         memory_cache_bytes: u64 = 64 << 20, Rule::bytes(MIB, TIB);
         /// The number of read requests at a time; each may hold 16 MiB.

@@ -21,9 +21,17 @@ use crate::state::{SegmentMeta, TierState};
 use async_lock::Semaphore;
 use bytes::Bytes;
 use chronik_core::{Env, LogReader};
+use futures_lite::FutureExt;
+use futures_lite::future;
 use sink::{Keep, Send, Sink};
 use source::Source;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// An upload that takes longer leaves its place to others, and goes on beside them: the store may not take this one object.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How uploads behave; one set a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +42,7 @@ pub struct UploadOptions {
     pub part_bytes: u64,
     /// The most bytes that are read from the log at a time.
     pub read_bytes: u64,
-    /// Uploads at a time.
+    /// Uploads at a time. One more goes on beside them that takes long, or failed while others did not.
     pub uploads_max: usize,
     /// Bytes a second, over all uploads.
     pub bytes_per_s_max: u64,
@@ -62,6 +70,9 @@ pub struct Uploader {
     env: Env,
     options: UploadOptions,
     slots: Semaphore,
+    /// For those that take long, and those that failed while others did not: they keep nobody else waiting.
+    late: Semaphore,
+    suspects: Mutex<BTreeSet<PartitionKey>>,
     pace: Pace,
     metrics: Arc<TierMetrics>,
 }
@@ -73,6 +84,8 @@ impl Uploader {
         Self {
             bucket,
             slots: Semaphore::new(options.uploads_max.max(1)),
+            late: Semaphore::new(1),
+            suspects: Mutex::default(),
             pace: Pace::new(env.clone(), options.bytes_per_s_max),
             env,
             options,
@@ -94,7 +107,50 @@ impl Uploader {
         state: &TierState,
         work: &Work,
     ) -> Result<Arc<SegmentMeta>, TierError> {
-        let _slot = self.slots.acquire().await;
+        let (slots, suspect) = match self.suspects().contains(&partition) {
+            true => (&self.late, true),
+            false => (&self.slots, false),
+        };
+        let slot = slots.acquire().await;
+        let before = self.metrics.segments_up.get();
+        let mut stored = pin!(self.store(partition, reader, state, work));
+        let taking_long = async {
+            if suspect {
+                return future::pending().await;
+            }
+            self.env.clock.sleep(PATIENCE).await;
+            self.late.acquire().await
+        };
+        let done = async { Ok(stored.as_mut().await) };
+        let result = match done.or(async { Err(taking_long.await) }).await {
+            Ok(result) => result,
+            Err(_late) => {
+                drop(slot);
+                stored.await
+            }
+        };
+        let mut suspects = self.suspects();
+        if result.is_ok() {
+            suspects.remove(&partition);
+        } else if self.metrics.segments_up.get() > before {
+            // Where nothing at all is taken, it is not this partition's fault.
+            suspects.insert(partition);
+        }
+        drop(suspects);
+        result
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, BTreeSet<PartitionKey>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn store(
+        &self,
+        partition: PartitionKey,
+        reader: &Arc<dyn LogReader>,
+        state: &TierState,
+        work: &Work,
+    ) -> Result<Arc<SegmentMeta>, TierError> {
         let mut keep = Keep::new(self.options.single_put_bytes_max);
         let finished = self.encode(partition, reader, work, &mut keep).await?;
         let salt = self.salt(partition, state, &finished).await?;
@@ -138,7 +194,7 @@ impl Uploader {
             }
             sink.take(&mut out).await?;
             // A segment that is in memory would be read in one go: others have work, too.
-            futures_lite::future::yield_now().await;
+            future::yield_now().await;
         }
         encoder.end_with(work.last).map_err(|error| broken(&error))?;
         let checkpoint = reader.checkpoint(work.last.index)?;
