@@ -1,14 +1,17 @@
 """The object tier under three nodes: one uploads, the others know, and no kill and no dead store loses or doubles a record."""
 
 import os
+import random
 import shutil
+import threading
 
 import pytest
 from conftest import directory_for
-from harness.batch import simple
+from harness.batch import RECENT, simple
 from harness.cluster import Cluster
 from harness.log_client import LogClient
 from harness.paths import CONTROL
+from harness.records import Ledger, record
 from harness.tier import LAPTOP, MIB, SHORT, edges, fresh_directory, run_tool
 
 pytestmark = pytest.mark.skipif(CONTROL, reason="the tier is ours")
@@ -150,6 +153,69 @@ def test_produce_goes_on_while_the_bucket_cannot_be_written(cluster):
     count = check(cluster, writer)
     await_tiered(cluster, count)
     assert check(cluster, writer) == count
+
+
+class Reader(threading.Thread):
+    """A client that reads everything again and again until it is told to stop: from the beginning, from offsets and from
+    timestamps on both sides of the edge. `rounds` counts what it has read, each time as it should be."""
+
+    def __init__(self, cluster, driver, ledger, edge):
+        super().__init__(daemon=True)
+        self.cluster, self.driver, self.ledger, self.edge = cluster, driver, ledger, edge
+        self.stopping, self.rounds, self.wrong = threading.Event(), 0, None
+
+    def run(self):
+        while not self.stopping.is_set() and self.wrong is None:
+            try:
+                self.read_all()
+                self.rounds += 1
+            except Exception as error:  # noqa: BLE001
+                self.wrong = repr(error)
+
+    def read_all(self):
+        end = len(self.ledger.acked)
+        for first in (0, 1, self.edge - 1, self.edge + 1):
+            begins = [{"from": {"0": first}}, {"since": {"0": RECENT + first}}]
+            for begin in begins if first else [{}, *begins]:
+                read = self.driver.consume(self.cluster, TOPIC, {"0": end}, **begin)
+                wanted = Ledger()
+                wanted.acked = {place: one for place, one in self.ledger.acked.items() if place[1] >= first}
+                complaints = wanted.compare(read)
+                assert complaints == {}, (begin, complaints)
+
+
+def test_real_clients_read_across_the_edge_while_nodes_are_killed(cluster, drivers):
+    rng, ledger, count = random.Random(14), Ledger(), 400
+    records = [record(0, b"k%d" % number, rng.randbytes(20_000), [("n", b"%d" % number)], RECENT + number)
+               for number in range(count)]
+    for client, codec, part in (("confluent-kafka", "none", records[:200]), ("java", "zstd", records[200:])):
+        acks = drivers[client].produce(cluster, TOPIC, part, codec, idempotent=True)
+        assert ledger.add(client, part, acks) == []
+    cluster.wait("some of it is in the bucket alone", lambda: (places(cluster) or (0, 0))[0] > 100, LIMIT_S)
+    edge, end = places(cluster)
+    assert end >= edge and edge < count, "what is not local is in the tier"
+    readers = [Reader(cluster, drivers[name], ledger, edge) for name in ("confluent-kafka", "java", "kafka-python")]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(4):
+            before = [reader.rounds for reader in readers]
+            # The leader, and then another one.
+            victim = cluster.wait("somebody leads", lambda: cluster.leader(TOPIC), LIMIT_S)
+            if number % 2:
+                victim = cluster.others(victim)[0]
+            victim.kill()
+            cluster.wait("somebody else leads", lambda: knows(cluster, end), LIMIT_S)
+            victim.start()
+            cluster.wait(lambda: [reader.wrong for reader in readers],
+                         lambda before=before: all(reader.wrong or reader.rounds > was
+                                                   for reader, was in zip(readers, before, strict=True)), LIMIT_S)
+            assert [reader.wrong for reader in readers] == [None] * len(readers)
+    finally:
+        for reader in readers:
+            reader.stopping.set()
+        for reader in readers:
+            reader.join(LIMIT_S)
 
 
 def complaints(cluster):

@@ -77,8 +77,8 @@ class Driver:
         return self.run(150, cmd="produce", bootstrap=broker.bootstrap, topic=topic, codec=codec, records=records,
                         idempotent=idempotent)
 
-    def consume(self, broker, topic, ends):
-        return self.run(cmd="consume", bootstrap=broker.bootstrap, topic=topic, ends=ends)
+    def consume(self, broker, topic, ends, **begin):
+        return self.run(cmd="consume", bootstrap=broker.bootstrap, topic=topic, ends=ends, **begin)
 
     def tool(self, main, *args, input="", wait_ms=60000):
         return self.run(cmd="tool", main=main, args=list(args), input=input, wait_ms=wait_ms,

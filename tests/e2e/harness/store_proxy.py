@@ -16,10 +16,12 @@ class Refusal:
 
 
 class StoreProxy:
-    """Forwards to the store at `port`; `refuse(method, path)` may answer with a Refusal, and may wait."""
+    """Forwards to the store at `port`; `refuse(method, path)` may answer with a Refusal, and may wait. `spoil(method, path
+    and range, data)` may change the bytes of an answer whose request has happened: fewer than were announced, other ones,
+    or None for no answer at all."""
 
     def __init__(self, port):
-        self.refuse = None
+        self.refuse = self.spoil = None
         self.seen = []
         proxy = self
 
@@ -50,6 +52,15 @@ class StoreProxy:
                     # The store closed a connection that was idle.
                     self.store.close()
                     status, headers, data = self.forward(body)
+                spoil = proxy.spoil
+                if spoil and self.command != "HEAD":
+                    headers.setdefault("Content-Length", str(len(data)))
+                    what = f"{self.path} {self.headers.get('Range', '')}"
+                    announced, data = len(data), spoil(self.command, what, data)
+                    if data is None or len(data) != announced:
+                        self.close_connection = True
+                    if data is None:
+                        return
                 self.answer(status, headers, data)
 
             def forward(self, body):

@@ -1,8 +1,9 @@
 """Serves the commands of ../README.md with confluent-kafka (librdkafka)."""
 
+import contextlib
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from driver_io import b64, emit, raw, serve
 
 
@@ -39,12 +40,31 @@ def produce(c):
         raise RuntimeError("; ".join(failures))
 
 
+def by_time(consumer, times, limit):
+    """Asks again while nobody leads, and afterwards: librdkafka keeps a leader in its cache that is not in the cluster any
+    more, and asks for the topic's metadata again only where somebody wants them."""
+    while True:
+        try:
+            places = consumer.offsets_for_times(times, 10)
+            if all(place.error is None for place in places):
+                return places
+        except KafkaException:
+            if time.monotonic() > limit:
+                raise
+        time.sleep(0.1)
+        with contextlib.suppress(KafkaException):
+            consumer.list_topics(times[0].topic, 10)
+
+
 def consume(c):
     left = {int(p): end for p, end in c["ends"].items() if end > 0}
     consumer = Consumer({"bootstrap.servers": c["bootstrap"], "group.id": "none", "check.crcs": True,
                          "enable.auto.commit": False, "auto.offset.reset": "earliest"})
-    consumer.assign([TopicPartition(c["topic"], p, 0) for p in left])
+    places = [TopicPartition(c["topic"], p, c.get("from", {}).get(str(p), 0)) for p in left]
     limit = time.monotonic() + 60
+    if "since" in c:
+        places = by_time(consumer, [TopicPartition(c["topic"], p, c["since"][str(p)]) for p in left], limit)
+    consumer.assign(places)
     while left:
         if time.monotonic() > limit:
             raise TimeoutError(f"not read in time: {left}")

@@ -33,6 +33,12 @@ def consume(c):
     partitions = [TopicPartition(c["topic"], p) for p in left]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
+    for one in partitions:
+        number = str(one.partition)
+        if "since" in c:
+            consumer.seek(one, consumer.offsets_for_times({one: c["since"][number]})[one].offset)
+        elif "from" in c:
+            consumer.seek(one, c["from"][number])
     limit = time.monotonic() + 60
     while left:
         if time.monotonic() > limit:

@@ -29,6 +29,16 @@ final class Consume {
         try (var consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.assign(left.keySet());
             consumer.seekToBeginning(left.keySet());
+            for (TopicPartition tp : left.keySet()) {
+                String partition = String.valueOf(tp.partition());
+                JsonNode offset = command.path("from").get(partition);
+                JsonNode time = command.path("since").get(partition);
+                if (time != null) {
+                    consumer.seek(tp, consumer.offsetsForTimes(Map.of(tp, time.asLong())).get(tp).offset());
+                } else if (offset != null) {
+                    consumer.seek(tp, offset.asLong());
+                }
+            }
             while (!left.isEmpty()) {
                 if (System.nanoTime() - start > LIMIT_NS) {
                     throw new IllegalStateException("not read in time: " + left);
