@@ -337,3 +337,6 @@ impl Storage for GroupStorage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ pub(crate) struct Verdict {
     pub(crate) disagreements: u64,
     /// Said to have no effect, and in the log.
     pub(crate) resurrected: u64,
+    /// What the witness saw: two leaders of a term, a term or commit index that went back, a leader that removed entries.
+    pub(crate) broken: Vec<String>,
     pub(crate) steps: u64,
 }
 
@@ -231,6 +233,7 @@ fn judge(run: &Run, last: LogIndex, steps: u64) -> Verdict {
         lost: lost as u64,
         stale: run.stale.load(Ordering::SeqCst),
         disagreements: run.disagreements.load(Ordering::SeqCst),
+        broken: cluster.witness.broken(),
         steps,
     }
 }
@@ -257,6 +260,7 @@ fn under_random_faults_nothing_is_lost_no_read_is_stale_and_all_agree() {
             verdict.resurrected,
         );
         assert_eq!(wrong, (0, 0, 0, 0), "{verdict:?}");
+        assert_eq!(verdict.broken, Vec::<String>::new());
         assert!(
             verdict.acknowledged > 0 && verdict.reads > 0,
             "nothing happened: {verdict:?}"

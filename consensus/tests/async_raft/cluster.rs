@@ -1,6 +1,7 @@
 //! Nodes of the engine over the reference store and the network in memory, and what they agree on.
 
 use crate::net::Net;
+use crate::witness::Witness;
 use bytes::BytesMut;
 use chronik_conformance::reference::{MemOptions, MemStore};
 use chronik_conformance::world::disk::{DropAll, Unit};
@@ -14,7 +15,7 @@ use chronik_core::consensus::{
 use chronik_core::env::{DiskLane, DiskQueue, Env};
 use chronik_core::log_store::SegmentPolicy;
 use chronik_core::{
-    Entry, EntryKind, GroupId, LogIndex, LogReader, LogStore, NodeId, Offset, Outcome, Proposal,
+    Entry, EntryKind, GroupId, GroupLog, LogIndex, LogReader, LogStore, NodeId, Offset, Outcome, Proposal,
     ProposalHandle, ReplicaId, Term,
 };
 use futures_lite::future::{block_on, or};
@@ -27,6 +28,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) const GROUP: GroupId = GroupId(7);
+const POLICY: SegmentPolicy = SegmentPolicy {
+    segment_bytes: 1 << 20,
+};
 /// More than any of this takes on a machine that does other things.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How often a scenario is played that a slow machine can keep from coming about.
@@ -65,6 +69,10 @@ impl Stamper for FrontStamp {
         payload[..8].copy_from_slice(&base_offset.0.to_be_bytes());
         payload[8..16].copy_from_slice(&term.0.to_be_bytes());
     }
+}
+
+pub(crate) fn stamper() -> Arc<dyn Stamper> {
+    Arc::new(FrontStamp)
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -124,7 +132,7 @@ pub(crate) fn value_of(entry: &Entry) -> Option<u64> {
 pub(crate) struct Node {
     pub(crate) disk: SimDisk,
     /// Open as long as its log is.
-    pub(crate) _store: MemStore,
+    store: MemStore,
     pub(crate) engine: AsyncRaftEngine,
     pub(crate) group: Arc<dyn ConsensusGroup>,
     pub(crate) reader: Arc<dyn LogReader>,
@@ -138,6 +146,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<u64, Node>,
     pub(crate) disks: BTreeMap<u64, SimDisk>,
     pub(crate) tune: fn(&mut AsyncRaftOptions),
+    pub(crate) witness: Witness,
     _turn: Turn,
 }
 
@@ -164,6 +173,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
             tune: |_| {},
+            witness: Witness::default(),
         }
     }
 
@@ -176,10 +186,7 @@ impl Cluster {
             .clone();
         let store =
             MemStore::open(&disk, Path::new("/data"), self.env.clone(), MemOptions::default()).unwrap();
-        let policy = SegmentPolicy {
-            segment_bytes: 1 << 20,
-        };
-        let log = store.open_group(GROUP, policy).unwrap();
+        let log = self.witness.hear(id, store.open_group(GROUP, POLICY).unwrap());
         let reader = Arc::clone(&log.reader);
         let (transport, inbound) = self.net.bind(NodeId(id));
         let mut options = AsyncRaftOptions {
@@ -196,12 +203,13 @@ impl Cluster {
             replica: member(id),
             founding: self.founding.clone(),
             log,
-            stamper: Arc::new(FrontStamp),
+            stamper: stamper(),
         };
         let group = block_on(engine.open_group(spec))?;
+        self.witness.watch(id, &*group);
         let node = Node {
             disk,
-            _store: store,
+            store,
             engine,
             group,
             reader,
@@ -222,6 +230,11 @@ impl Cluster {
     pub(crate) fn restart(&mut self, id: u64) {
         self.crash(id);
         self.open(id).unwrap();
+    }
+
+    /// The log of another group in a node's store.
+    pub(crate) fn log_of(&self, id: u64, group: GroupId) -> GroupLog {
+        self.nodes[&id].store.open_group(group, POLICY).unwrap()
     }
 
     pub(crate) fn progress(&self, id: u64) -> Progress {

@@ -8,6 +8,8 @@ mod basics;
 mod change;
 mod chaos;
 mod cluster;
+mod contract;
 mod net;
 mod record;
 mod vanilla;
+mod witness;
