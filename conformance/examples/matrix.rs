@@ -91,10 +91,11 @@ const HEAD: &str = "\
 Written from the reports of the conformance runs by `CHRONIK_WRITE=1 .ci/run matrix`, which runs the suite on every backend
 first; CI compares this page with the reports of its own runs.
 
-**pass**: every check of the clause passed. **FAIL**, **inconclusive**, *skipped*: a check did not; the note says why. *own
-tests*: the suite cannot run this backend, and tests of its own judge the clause. *other*: the suite has no check of the
-clause; the note says what looks at it. *in part*, *none*: as the note says. What the clauses say in full, and the names of
-their checks, stands in [docs/contract](../contract). Backends of others are judged the same way:
+**pass**: every check of the clause passed. **FAIL**, **inconclusive**, **error**, *skipped* (a capability that is not
+declared), *disabled* (by the backend's authors): a check did not; the note says why. *own tests*: the suite cannot run this
+backend, and tests of its own judge the clause. *other*: the suite has no check of the clause; the note says what looks at
+it. *in part*, *none*: as the note says. What the clauses say in full, and the names of their checks, stands in
+[docs/contract](../contract). Backends of others are judged the same way:
 [conformance/third-party](../../conformance/third-party/README.md).
 
 `storage-object` is no log store: it moves sealed segments of one to a bucket and reads them back, and
@@ -191,7 +192,9 @@ fn judged(checks: Option<&Vec<(String, String)>>, clause: &Clause, notes: &mut N
     let words = [
         ("failed", "**FAIL**"),
         ("inconclusive", "**inconclusive**"),
+        ("error", "**error**"),
         ("skipped", "*skipped*"),
+        ("disabled", "*disabled*"),
     ];
     for (status, word) in words {
         if let Some((_, why)) = checks.iter().find(|(found, _)| found == status) {

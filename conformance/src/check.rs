@@ -1,6 +1,7 @@
 //! What a check is and what it says.
 
 use crate::world::{Seed, locked};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -63,12 +64,15 @@ pub(crate) use ensure;
 /// Counts of interesting things that happened, so that a check that met none of them is known to say nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    counts: Arc<Mutex<BTreeMap<Cow<'static, str>, u64>>>,
 }
 
 impl Marks {
     /// How the evidence of a check begins that met nothing of what it wanted to look at.
     pub(crate) const VACUOUS: &str = "vacuous: ";
+
+    /// The mark of a check that needs a capability which the subject does not declare: nothing was judged then.
+    pub(crate) const NOT_DECLARED: &str = "not declared";
 
     /// Counts one.
     pub fn hit(&self, mark: &'static str) {
@@ -76,8 +80,8 @@ impl Marks {
     }
 
     /// Counts several.
-    pub fn add(&self, mark: &'static str, count: u64) {
-        *locked(&self.counts).entry(mark).or_default() += count;
+    pub fn add(&self, mark: impl Into<Cow<'static, str>>, count: u64) {
+        *locked(&self.counts).entry(mark.into()).or_default() += count;
     }
 
     /// Adds the counts of others.
@@ -86,6 +90,15 @@ impl Marks {
         for (mark, count) in counts {
             self.add(mark, count);
         }
+    }
+
+    /// All counts.
+    pub(crate) fn counts(&self) -> Vec<(Cow<'static, str>, u64)> {
+        let counts = locked(&self.counts);
+        counts
+            .iter()
+            .map(|(mark, count)| (mark.clone(), *count))
+            .collect()
     }
 
     /// How often `mark` was hit.
@@ -131,7 +144,9 @@ pub struct Trial<'a> {
     pub name: &'static str,
     /// How binding the clause is.
     pub level: Level,
-    /// Why it cannot be run on this backend, where it cannot.
+    /// Why its author does not want it to be run on this backend, where that is so.
+    pub disabled: Option<String>,
+    /// The capability that the backend would have to declare, where it does not.
     pub skip: Option<String>,
     /// Runs it.
     pub run: Body<'a>,

@@ -1,8 +1,10 @@
 //! Runs checks from a command line, in the manner of the standard test harness.
 
 mod args;
+mod child;
 mod page;
 mod report;
+mod supervise;
 
 pub use args::Args;
 
@@ -24,8 +26,28 @@ pub enum Status {
     Failed(Failure),
     /// The check could not tell: what it wanted to look at never happened. Counts as a failure.
     Inconclusive(Failure),
-    /// The check does not apply; the text says why.
+    /// The subject panicked, ended its process, never returned or took all memory. Counts as a failure.
+    Error(Failure),
+    /// The check needs a capability that the subject does not declare; the text names it.
     Skipped(String),
+    /// Whoever wrote the subject does not want the check to be run; the text says why.
+    Disabled(String),
+}
+
+impl Status {
+    /// The evidence, or the reason.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Passed => "",
+            Self::Failed(failure) | Self::Inconclusive(failure) | Self::Error(failure) => &failure.0,
+            Self::Skipped(reason) | Self::Disabled(reason) => reason,
+        }
+    }
+
+    const fn counts_as_failure(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Inconclusive(_) | Self::Error(_))
+    }
 }
 
 /// One line of the report.
@@ -51,39 +73,42 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many passed, failed and were skipped.
+    /// How many passed, failed and were not run.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let count =
             |wanted: fn(&Status) -> bool| self.lines.iter().filter(|line| wanted(&line.status)).count();
         (
             count(|status| *status == Status::Passed),
-            count(|status| matches!(status, Status::Failed(_) | Status::Inconclusive(_))),
-            count(|status| matches!(status, Status::Skipped(_))),
+            count(Status::counts_as_failure),
+            count(|status| matches!(status, Status::Skipped(_) | Status::Disabled(_))),
         )
     }
 
     /// The checks that failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
         self.lines.iter().filter_map(|line| match &line.status {
-            Status::Failed(failure) | Status::Inconclusive(failure) => Some((line.name.as_str(), failure)),
+            Status::Failed(failure) | Status::Inconclusive(failure) | Status::Error(failure) => {
+                Some((line.name.as_str(), failure))
+            }
             _ => None,
         })
     }
 }
 
-/// Runs one check; a panic of the backend is a failure like any other.
+/// Runs one check; a panic of the backend is an error, which counts as a failure.
 #[must_use]
 pub fn run_one(trial: &Trial<'_>, args: &Args) -> Line {
     let marks = Marks::default();
     let start = Instant::now();
-    let status = match &trial.skip {
-        Some(reason) => Status::Skipped(reason.clone()),
-        None => {
+    let status = match (&trial.disabled, &trial.skip) {
+        (Some(reason), _) => Status::Disabled(reason.clone()),
+        (None, Some(reason)) => Status::Skipped(reason.clone()),
+        (None, None) => {
             let seed = args.seed.child(&trial.full_name());
             match catch_unwind(AssertUnwindSafe(|| (trial.run)(seed, &marks))) {
-                Ok(verdict) => status_of(verdict),
-                Err(panic) => Status::Failed(Failure(format!("panicked: {}", panic_text(&*panic)))),
+                Ok(verdict) => status_of(verdict, &marks),
+                Err(panic) => Status::Error(Failure(format!("panicked: {}", panic_text(&*panic)))),
             }
         }
     };
@@ -96,8 +121,11 @@ pub fn run_one(trial: &Trial<'_>, args: &Args) -> Line {
     }
 }
 
-fn status_of(verdict: Verdict) -> Status {
+fn status_of(verdict: Verdict, marks: &Marks) -> Status {
     match verdict {
+        Ok(()) if marks.count(Marks::NOT_DECLARED) > 0 => {
+            Status::Skipped("it needs a capability that is not declared".to_owned())
+        }
         Ok(()) => Status::Passed,
         Err(failure) if failure.0.starts_with(Marks::VACUOUS) => Status::Inconclusive(failure),
         Err(failure) => Status::Failed(failure),
@@ -114,10 +142,16 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 /// Runs the checks that `args` selects, on as many threads as it allows, and calls `done` for each in order.
 pub fn run(trials: &[Trial<'_>], args: &Args, done: &mut (dyn FnMut(&Line) + Send)) -> Report {
-    let selected: Vec<&Trial<'_>> = trials
-        .iter()
-        .filter(|trial| args.selects(&trial.full_name()))
-        .collect();
+    run_here(&selected(trials, args), args, done)
+}
+
+fn selected<'a, 'b>(trials: &'a [Trial<'b>], args: &Args) -> Vec<&'a Trial<'b>> {
+    let wanted = |trial: &&Trial<'_>| args.selects(&trial.full_name());
+    trials.iter().filter(wanted).collect()
+}
+
+/// Runs checks in this process.
+fn run_here(selected: &[&Trial<'_>], args: &Args, done: &mut (dyn FnMut(&Line) + Send)) -> Report {
     let next = AtomicUsize::new(0);
     // Finished lines wait here until all before them are reported.
     let finished = Mutex::new((Report::default(), Vec::<Option<Line>>::new(), done));
@@ -168,11 +202,21 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
         }
         return ExitCode::SUCCESS;
     }
+    let selected = selected(&trials, &args);
+    if child::run(&selected, &args) {
+        return ExitCode::SUCCESS;
+    }
     say(&format!(
         "\nconformance of {subject}, seed {}, effort {}",
         args.seed, args.effort
     ));
-    let report = run(&trials, &args, &mut |line| say(&text_of(line)));
+    let mut done = |line: &Line| say(&text_of(line));
+    let supervised = if args.inline {
+        None
+    } else {
+        supervise::run(&selected, &args, &mut done)
+    };
+    let report = supervised.unwrap_or_else(|| run_here(&selected, &args, &mut done));
     let (passed, failed, skipped) = report.counts();
     for (name, failure) in report.failures() {
         let seed = args.seed;
@@ -224,7 +268,9 @@ fn text_of(line: &Line) -> String {
         Status::Passed => "ok".to_owned(),
         Status::Failed(_) => "FAILED".to_owned(),
         Status::Inconclusive(_) => "INCONCLUSIVE".to_owned(),
+        Status::Error(_) => "ERROR".to_owned(),
         Status::Skipped(reason) => format!("skipped ({reason})"),
+        Status::Disabled(reason) => format!("disabled ({reason})"),
     };
     let level = report::level_name(line.level);
     let marks = line.marks.to_string();

@@ -20,6 +20,11 @@ const WITHOUT_A_CHECK: &[&str] = &[
     "TR-TLS-01",
 ];
 
+/// Binding clauses with a check that no mutant of a reference backend breaks. The reference store uses no file again, and the
+/// defect `floor-of-the-head` of the segment store is noticed by the check (docs/conformance/mutants.md); a store cannot
+/// tell that a ticket was dropped.
+const WITHOUT_A_MUTANT: &[&str] = &["LS-DUR-10", "LS-DUR-17"];
+
 /// Level and row of each clause.
 fn contracts() -> BTreeMap<String, (String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/contract");
@@ -72,21 +77,24 @@ fn every_binding_clause_has_a_check() {
 }
 
 #[test]
-fn every_mutant_belongs_to_a_clause_and_every_binding_clause_of_consensus_has_one() {
+fn every_mutant_belongs_to_a_clause_and_every_binding_clause_with_a_check_has_one() {
     let clauses = contracts();
-    let consensus: BTreeSet<&str> = RaftMutant::ALL.iter().map(|(_, clause, _)| *clause).collect();
+    let consensus = RaftMutant::ALL.iter().map(|(_, clause, _)| *clause);
     let stores = Mutant::ALL.iter().map(|(_, clause)| *clause);
     let nets = NetMutant::ALL.iter().map(|(_, clause)| *clause);
-    for clause in consensus.iter().copied().chain(stores).chain(nets) {
-        assert!(clauses.contains_key(clause), "{clause} is in no contract");
+    let broken: BTreeSet<&str> = consensus.chain(stores).chain(nets).collect();
+    for clause in &broken {
+        assert!(clauses.contains_key(*clause), "{clause} is in no contract");
     }
-    for (clause, (level, _)) in clauses {
-        let bound = clause.starts_with("CS-") && level == "MUST";
-        assert!(
-            !bound || consensus.contains(clause.as_str()),
-            "no mutant breaks {clause}"
-        );
-    }
+    let bound = clauses.iter().filter(|(_, (level, _))| level == "MUST");
+    let unbroken: Vec<&str> = bound
+        .map(|(clause, _)| clause.as_str())
+        .filter(|clause| !WITHOUT_A_CHECK.contains(clause) && !broken.contains(clause))
+        .collect();
+    assert_eq!(
+        unbroken, WITHOUT_A_MUTANT,
+        "binding clauses that no mutant breaks"
+    );
 }
 
 #[test]

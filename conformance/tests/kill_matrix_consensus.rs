@@ -18,10 +18,10 @@ fn refusals(mutant: RaftMutant, clause: &str) -> Vec<String> {
             let line = run_one(trial, &args);
             let seeds = line.marks.count("seeds");
             match line.status {
-                Status::Failed(failure) | Status::Inconclusive(failure) => {
+                Status::Failed(failure) | Status::Inconclusive(failure) | Status::Error(failure) => {
                     Some(format!("{} (after {seeds} seeds): {failure}", trial.name))
                 }
-                Status::Passed | Status::Skipped(_) => None,
+                Status::Passed | Status::Skipped(_) | Status::Disabled(_) => None,
             }
         })
         .collect()

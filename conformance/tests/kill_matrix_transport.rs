@@ -14,10 +14,10 @@ fn refusals(mutant: NetMutant, clause: &str) -> Vec<String> {
         .iter()
         .filter(|trial| trial.clause == clause)
         .filter_map(|trial| match run_one(trial, &args).status {
-            Status::Failed(failure) | Status::Inconclusive(failure) => {
+            Status::Failed(failure) | Status::Inconclusive(failure) | Status::Error(failure) => {
                 Some(format!("{}: {failure}", trial.name))
             }
-            Status::Passed | Status::Skipped(_) => None,
+            Status::Passed | Status::Skipped(_) | Status::Disabled(_) => None,
         })
         .collect()
 }

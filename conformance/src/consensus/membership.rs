@@ -3,7 +3,7 @@
 use super::cluster::{Cluster, GROUP, Shape};
 use super::node::member;
 use super::{Check, Lab, must};
-use crate::check::{Verdict, ensure};
+use crate::check::{Marks, Verdict, ensure};
 use crate::world::disk::DropAll;
 use crate::world::net::{End, LinkDelay, NetOptions};
 use chronik_core::LogId;
@@ -54,7 +54,7 @@ type Answered = Option<Result<LogId, ConsensusError>>;
 
 impl Cluster<'_> {
     /// Asks whoever leads for a change.
-    fn change_now(
+    pub(super) fn change_now(
         &mut self,
         node: u64,
         change: MembershipChange,
@@ -99,7 +99,7 @@ impl Cluster<'_> {
         }
     }
 
-    fn membership(&self, node: u64) -> Membership {
+    pub(super) fn membership(&self, node: u64) -> Membership {
         let mut membership = self
             .group(node)
             .map(|group| group.status().membership)
@@ -120,24 +120,24 @@ impl Cluster<'_> {
     }
 }
 
-fn become_voters(voters: &[u64]) -> MembershipChange {
+pub(super) fn become_voters(voters: &[u64]) -> MembershipChange {
     MembershipChange::Become {
         voters: voters.iter().map(|node| member(GROUP, *node)).collect(),
         learners: Vec::new(),
     }
 }
 
-fn add_learner(node: u64) -> MembershipChange {
+pub(super) fn add_learner(node: u64) -> MembershipChange {
     MembershipChange::AddLearner(member(GROUP, node))
 }
 
 /// Whether the engine changes memberships at all; where not, CS-MEM-09 says what it must do.
-fn changes(cluster: &Cluster<'_>, lab: &Lab<'_>) -> bool {
+pub(super) fn changes(cluster: &Cluster<'_>, lab: &Lab<'_>) -> bool {
     let does = cluster
         .capabilities()
         .is_some_and(|can| can.membership_change && can.learners);
     if !does {
-        lab.marks.hit("not declared");
+        lab.marks.hit(Marks::NOT_DECLARED);
     }
     does
 }
@@ -429,7 +429,7 @@ fn growth(lab: &Lab<'_>) -> Verdict {
     cluster.isolate(&[1]);
     let answer = cluster.change_now(1, become_voters(&[1, 2, 3]), Duration::from_secs(6))?;
     if matches!(answer, Some(Err(ConsensusError::Unsupported(_)))) {
-        lab.marks.hit("not declared");
+        lab.marks.hit(Marks::NOT_DECLARED);
         return Ok(());
     }
     ensure!(

@@ -13,11 +13,13 @@ mod liveness;
 mod machine;
 mod membership;
 mod node;
+mod once_wrong;
 mod oracle;
 mod payload;
 mod plan;
 mod quorum;
 mod reference;
+mod replays;
 mod scenes;
 mod seen;
 mod swarm;
@@ -139,6 +141,8 @@ fn all() -> impl Iterator<Item = &'static Check> {
         membership::CHECKS,
         upkeep::CHECKS,
         liveness::CHECKS,
+        once_wrong::CHECKS,
+        replays::CHECKS,
     ]
     .into_iter()
     .flatten()
@@ -171,7 +175,8 @@ fn trials_with<B: Backend>(backend: &Arc<B>, swarm: &Arc<Swarm>) -> Vec<Trial<'s
                 clause: check.clause,
                 name: check.name,
                 level: check.level,
-                skip: backend.skip(check.clause),
+                disabled: backend.skip(check.clause),
+                skip: None,
                 run: Box::new(move |seed, marks| {
                     (check.run)(&Lab {
                         backend: &*backend,

@@ -259,12 +259,13 @@ impl Process {
         oracle: &Oracle,
     ) -> Result<Hosted, chronik_core::LogError> {
         let at = At { group, node };
-        let log = watched(self.store.open_group(group, POLICY)?, at, oracle);
+        let opened = Arc::default();
+        let log = watched(self.store.open_group(group, POLICY)?, at, oracle, &opened);
         let hosted = Hosted {
             at,
             reader: Arc::clone(&log.reader),
             machine: Arc::default(),
-            opened: Arc::default(),
+            opened,
         };
         let spec = GroupSpec {
             group,

@@ -171,6 +171,17 @@ impl Oracle {
         }
     }
 
+    /// The replica shows this commit index, and its log ends at `end`, or will in a moment.
+    pub(super) fn on_shown(&self, at: At, shown: LogIndex, end: LogIndex) {
+        if shown > end {
+            let what = format!(
+                "node {} shows {shown} as committed while its log ends, or is cut, at {end}",
+                at.node
+            );
+            self.violate("CS-SM-01", what);
+        }
+    }
+
     /// Entries are about to be removed.
     pub(super) fn on_truncate(&self, at: At, from: LogIndex) {
         self.marks.hit("suffixes removed");

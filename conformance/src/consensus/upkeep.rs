@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, GROUP, Shape};
 use super::{Check, Lab, must};
-use crate::check::{Failure, Verdict, ensure};
+use crate::check::{Failure, Marks, Verdict, ensure};
 use crate::world::disk::{DropAll, Fault, Op};
 use crate::world::net::{End, LinkDelay, NetOptions};
 use chronik_core::consensus::{MembershipChange, Role};
@@ -158,7 +158,7 @@ fn late_checkpoints(lab: &Lab<'_>) -> Verdict {
 fn brings_membership(lab: &Lab<'_>) -> Verdict {
     let mut cluster = lab.cluster(0, &Shape::with_spares(3, 4))?;
     if !cluster.capabilities().is_some_and(|can| can.learners) {
-        lab.marks.hit("not declared");
+        lab.marks.hit(Marks::NOT_DECLARED);
         return Ok(());
     }
     cluster.commit(3)?;
@@ -199,7 +199,7 @@ fn new_learner(lab: &Lab<'_>) -> Verdict {
     for round in 0..3 {
         let mut cluster = lab.cluster(round, &Shape::with_spares(3, 4))?;
         if !cluster.capabilities().is_some_and(|can| can.learners) {
-            lab.marks.hit("not declared");
+            lab.marks.hit(Marks::NOT_DECLARED);
             return Ok(());
         }
         cluster.commit(20)?;

@@ -1,25 +1,38 @@
 //! A log whose writer tells the oracle of every call.
 
+use super::node::Opened;
 use super::oracle::{At, Oracle};
+use crate::world::locked;
 use chronik_core::log_store::{Checkpoint, HardState, LogReader, Purge, SegmentPolicy};
 use chronik_core::{Entry, GroupLog, LogError, LogIndex, LogWriter, Term, Ticket};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 #[derive(Debug)]
 struct Watched {
     inner: Box<dyn LogWriter>,
     at: At,
     oracle: Oracle,
+    reader: Arc<dyn LogReader>,
+    /// What the replica shows, once its group is open.
+    opened: Arc<Mutex<Option<Opened>>>,
 }
 
 /// Lets the oracle hear of what happens to a log from now on.
-pub(super) fn watched(log: GroupLog, at: At, oracle: &Oracle) -> GroupLog {
+pub(super) fn watched(
+    log: GroupLog,
+    at: At,
+    oracle: &Oracle,
+    opened: &Arc<Mutex<Option<Opened>>>,
+) -> GroupLog {
     oracle.on_open(at, log.reader.state().hard_state, terms(&*log.reader));
     GroupLog {
         writer: Box::new(Watched {
             inner: log.writer,
             at,
             oracle: oracle.clone(),
+            reader: Arc::clone(&log.reader),
+            opened: Arc::clone(opened),
         }),
         reader: log.reader,
     }
@@ -36,14 +49,27 @@ pub(super) fn terms(reader: &dyn LogReader) -> BTreeMap<LogIndex, Term> {
         .collect()
 }
 
+impl Watched {
+    /// What the replica shows as committed must be in its log, and stay there: somebody may look at any moment.
+    fn check_shown(&self, stays_to: LogIndex) {
+        let shown = match &*locked(&self.opened) {
+            Some(Ok((_, watch))) => watch.with(|progress| progress.commit),
+            _ => return,
+        };
+        self.oracle.on_shown(self.at, shown, stays_to);
+    }
+}
+
 impl LogWriter for Watched {
     fn append(&mut self, entries: &[Entry]) -> Result<Ticket, LogError> {
+        self.check_shown(self.reader.state().last.index);
         let ticket = self.inner.append(entries)?;
         self.oracle.on_append(self.at, entries);
         Ok(ticket)
     }
 
     fn truncate_from(&mut self, from: LogIndex) -> Result<Ticket, LogError> {
+        self.check_shown(LogIndex(from.0.saturating_sub(1)));
         let ticket = self.inner.truncate_from(from)?;
         self.oracle.on_truncate(self.at, from);
         Ok(ticket)

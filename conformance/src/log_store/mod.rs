@@ -39,6 +39,7 @@ mod ops;
 mod random;
 mod read;
 mod recovered;
+mod rest;
 mod shape;
 mod snapshot;
 mod tracked;
@@ -138,6 +139,7 @@ fn all() -> impl Iterator<Item = &'static Check> {
         snapshot::CHECKS,
         groups::CHECKS,
         ops::CHECKS,
+        rest::CHECKS,
     ]
     .into_iter()
     .flatten()
@@ -161,7 +163,8 @@ pub fn trials<B: Backend>(backend: &Arc<B>, effort: u32) -> Vec<Trial<'static>> 
                 clause: check.clause,
                 name: check.name,
                 level: check.level,
-                skip: backend.skip(check.clause),
+                disabled: backend.skip(check.clause),
+                skip: None,
                 run: Box::new(move |seed, marks| {
                     (check.run)(&Lab {
                         backend: &*backend,

@@ -3,8 +3,8 @@
 use super::crashes::split_purge;
 use super::driver::{Acted, Driver, Stop};
 use super::lab::Lab;
-use super::{Check, must};
-use crate::check::{Failure, Verdict};
+use super::{Check, must, should};
+use crate::check::{Failure, Verdict, ensure};
 use crate::world::disk::{DropAll, KeepAll, Unit};
 use crate::world::{Prng, Seed};
 
@@ -19,6 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
         "random_histories_with_long_runs_between_crashes_match_the_model",
         long_histories,
     ),
+    should("LS-SIM-01", "a_seed_is_the_same_history_again", again),
 ];
 
 const MARKS: &[&str] = &[
@@ -35,7 +36,9 @@ const MARKS: &[&str] = &[
 fn histories(lab: &Lab<'_>) -> Verdict {
     for round in 0..150 * lab.effort {
         let seed = lab.seed.nth(round);
-        history(lab, seed, 60).map_err(|failure| failure.at(format!("history {round}")))?;
+        history(lab, seed, 60)
+            .map(drop)
+            .map_err(|failure| failure.at(format!("history {round}")))?;
     }
     lab.marks.require(MARKS)
 }
@@ -43,7 +46,9 @@ fn histories(lab: &Lab<'_>) -> Verdict {
 fn long_histories(lab: &Lab<'_>) -> Verdict {
     for round in 0..4 * lab.effort {
         let seed = lab.seed.child("long").nth(round);
-        history(lab, seed, 1500).map_err(|failure| failure.at(format!("history {round}")))?;
+        history(lab, seed, 1500)
+            .map(drop)
+            .map_err(|failure| failure.at(format!("history {round}")))?;
     }
     lab.marks.require(&["crashes", "clean ends"])
 }
@@ -90,7 +95,21 @@ impl Mixture {
     }
 }
 
-fn history(lab: &Lab<'_>, seed: Seed, calls: u64) -> Verdict {
+fn again(lab: &Lab<'_>) -> Verdict {
+    for round in 0..5 {
+        let seed = lab.seed.child("again").nth(round);
+        let one = history(lab, seed, 80)?;
+        let other = history(lab, seed, 80)?;
+        ensure!(
+            one == other,
+            "history {round} was played differently the second time, by what the disk saw: {one}, then {other}"
+        );
+    }
+    Ok(())
+}
+
+/// Plays a history; returns what the disks saw of it.
+fn history(lab: &Lab<'_>, seed: Seed, calls: u64) -> Result<String, Failure> {
     let mut prng = seed.child("calls").prng();
     let life = if calls > 500 { 250 } else { 20 };
     let mixture = Mixture::draw(&mut prng, life);
@@ -113,9 +132,9 @@ fn history(lab: &Lab<'_>, seed: Seed, calls: u64) -> Verdict {
     if let Err(Stop::Failed(failure)) = driver.poll().and_then(|()| compare(&mut driver)) {
         return Err(failure);
     }
-    let driver = crash(lab, driver, &mut prng)?;
-    drop(driver.reopen()?);
-    Ok(())
+    let seen = driver.subject.disk.stats();
+    let driver = crash(lab, driver, &mut prng)?.reopen()?;
+    Ok(format!("{seen:?}, {:?}", driver.subject.disk.stats()))
 }
 
 /// Ends the process in one of several ways.

@@ -299,6 +299,20 @@ impl GroupModel {
 
 /// What only broken stores do.
 impl GroupModel {
+    pub(crate) const fn move_offset_end(&mut self, to: Offset) {
+        self.offset_end = to;
+    }
+
+    pub(crate) fn drop_purged(&mut self) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.id.index <= self.purged.index)
+        {
+            self.entries.pop_front();
+        }
+    }
+
     pub(crate) const fn move_purged_back(&mut self, to: LogId) {
         self.purged = to;
     }

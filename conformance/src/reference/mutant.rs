@@ -62,6 +62,42 @@ pub enum Mutant {
     GroupsClash,
     /// Closing does not sync what was appended (LS-OPS-01).
     CloseWithoutSync,
+    /// A read of a new group is an error (LS-BAS-01).
+    EmptyIsError,
+    /// The state says that the last entry is not durable when its ticket says that it is (LS-BAS-03).
+    DurableLags,
+    /// The ticket of an append of nothing does not wait for those before it (LS-BAS-07).
+    EmptyAppendAtOnce,
+    /// Payloads are cut at 64 KiB (LS-BAS-08).
+    CutsPayloads,
+    /// Reads end where the log is durable (LS-READ-01).
+    ReadsOnlyDurable,
+    /// Reads by index are answered from a copy of the log that is never renewed (LS-READ-04).
+    AnswersFromCopy,
+    /// A run leaves out the first entry of the segments that it crosses into (LS-READ-07).
+    LosesSegmentEdge,
+    /// A read that is dropped before its answer came ends the store (LS-READ-08).
+    DroppedReadEndsStore,
+    /// What a purge says of the offsets is not written (LS-DUR-07).
+    PurgeLosesOffset,
+    /// The next offset stays where it was before a truncation (LS-TRN-01).
+    TruncationKeepsOffset,
+    /// A truncation at or below the purge point is taken for one of nothing (LS-TRN-02).
+    TruncatesBelowPurge,
+    /// A purge drops what it may drop for consensus, whatever the offsets say (LS-TRN-09).
+    PurgeIgnoresOffset,
+    /// A purge beyond the end writes first that the log is empty (LS-SNP-02).
+    InstallsInSteps,
+    /// Checkpoints have no limit (LS-SNP-03).
+    StoresTooLarge,
+    /// A sync tells the group that wrote last alone (LS-GRP-03).
+    StarvesQuietGroups,
+    /// An open group can be removed (LS-GRP-04).
+    RemovesOpenGroup,
+    /// A task outlives the store (LS-OPS-04).
+    RunsAfterClose,
+    /// While a write waits, the background lane asks again and again whether it is done (LS-OPS-05).
+    PollsForWork,
 }
 
 impl Mutant {
@@ -96,5 +132,23 @@ impl Mutant {
         (Self::DropsNewestCheckpoint, "LS-SNP-01"),
         (Self::GroupsClash, "LS-GRP-01"),
         (Self::CloseWithoutSync, "LS-OPS-01"),
+        (Self::EmptyIsError, "LS-BAS-01"),
+        (Self::DurableLags, "LS-BAS-03"),
+        (Self::EmptyAppendAtOnce, "LS-BAS-07"),
+        (Self::CutsPayloads, "LS-BAS-08"),
+        (Self::ReadsOnlyDurable, "LS-READ-01"),
+        (Self::AnswersFromCopy, "LS-READ-04"),
+        (Self::LosesSegmentEdge, "LS-READ-07"),
+        (Self::DroppedReadEndsStore, "LS-READ-08"),
+        (Self::PurgeLosesOffset, "LS-DUR-07"),
+        (Self::TruncationKeepsOffset, "LS-TRN-01"),
+        (Self::TruncatesBelowPurge, "LS-TRN-02"),
+        (Self::PurgeIgnoresOffset, "LS-TRN-09"),
+        (Self::InstallsInSteps, "LS-SNP-02"),
+        (Self::StoresTooLarge, "LS-SNP-03"),
+        (Self::StarvesQuietGroups, "LS-GRP-03"),
+        (Self::RemovesOpenGroup, "LS-GRP-04"),
+        (Self::RunsAfterClose, "LS-OPS-04"),
+        (Self::PollsForWork, "LS-OPS-05"),
     ];
 }

@@ -17,6 +17,28 @@ pub(super) struct MemReader {
     model: SharedModel,
     /// What a mutant answers reads by offset from.
     stale: Mutex<BTreeMap<Offset, Vec<Entry>>>,
+    /// What a mutant answers reads by index from.
+    copy: Mutex<Option<GroupModel>>,
+}
+
+/// Ends the store where a mutant's read goes away before its answer came.
+struct Ends {
+    shared: Arc<Shared>,
+    answered: bool,
+}
+
+impl Ends {
+    fn has_answer(&mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if !self.answered && self.shared.has(Mutant::DroppedReadEndsStore) {
+            locked(&self.shared.inner).ended = Some(LogError::Closed);
+        }
+    }
 }
 
 impl MemReader {
@@ -25,6 +47,7 @@ impl MemReader {
             shared,
             model,
             stale: Mutex::default(),
+            copy: Mutex::default(),
         }
     }
 
@@ -33,7 +56,7 @@ impl MemReader {
         &self,
         look: impl FnOnce(&GroupModel) -> Result<T, LogError> + Send + 'static,
     ) -> Result<Read<T>, LogError> {
-        if !self.shared.options.pending_reads {
+        if !self.shared.options.pending_reads && !self.shared.has(Mutant::DroppedReadEndsStore) {
             return look(&locked(&self.model)).map(Read::Ready);
         }
         let answer = Arc::new(Mutex::new(None));
@@ -44,8 +67,14 @@ impl MemReader {
             sender.resolve(Ok(()));
         };
         self.shared.env.disk.submit(DiskLane::Read, Box::new(job));
+        let mut ends = Ends {
+            shared: Arc::clone(&self.shared),
+            answered: false,
+        };
         Ok(Read::Pending(Box::pin(async move {
-            done.await?;
+            let done = done.await;
+            ends.has_answer();
+            done?;
             let answer = locked(&answer).take();
             answer.unwrap_or(Err(LogError::Closed))
         })))
@@ -57,6 +86,9 @@ impl LogReader for MemReader {
         let mut state = locked(&self.model).state();
         if self.shared.has(Mutant::PurgeForgetsTerm) && state.purged != LogId::default() {
             state.purged.term = Term(0);
+        }
+        if self.shared.has(Mutant::DurableLags) {
+            state.durable.0 = state.durable.0.saturating_sub(1);
         }
         state
     }
@@ -74,14 +106,13 @@ impl LogReader for MemReader {
         if self.shared.has(Mutant::SkipsCompactedGap) {
             range.start = range.start.max(locked(&self.model).state().index_start());
         }
-        let strict = self.shared.has(Mutant::StrictByteLimit);
-        self.answer(move |model| {
-            let mut run = model.entries(&range, max_bytes)?;
-            if strict {
-                run.retain(|entry| entry.payload.len() as u64 <= max_bytes);
-            }
-            Ok(run)
-        })
+        let mutant = self.shared.options.mutant;
+        if mutant == Some(Mutant::AnswersFromCopy) {
+            let mut copy = locked(&self.copy);
+            let model = copy.get_or_insert_with(|| locked(&self.model).clone());
+            return model.entries(&range, max_bytes).map(Read::Ready);
+        }
+        self.answer(move |model| broken_entries(model, range, max_bytes, mutant))
     }
 
     fn read_offsets(&self, offsets: Range<Offset>, max_bytes: u64) -> Result<Read<Vec<Entry>>, LogError> {
@@ -112,4 +143,29 @@ impl LogReader for MemReader {
     fn segments(&self) -> Vec<SegmentInfo> {
         locked(&self.model).segments()
     }
+}
+
+/// The entries of a range, as a store answers them that may be broken.
+fn broken_entries(
+    model: &GroupModel,
+    mut range: Range<LogIndex>,
+    max_bytes: u64,
+    mutant: Option<Mutant>,
+) -> Result<Vec<Entry>, LogError> {
+    let state = model.state();
+    match mutant {
+        Some(Mutant::EmptyIsError) if state.last == LogId::default() => return Err(LogError::Truncated),
+        Some(Mutant::ReadsOnlyDurable) => range.end = range.end.min(state.durable.next()),
+        _ => {}
+    }
+    let mut run = model.entries(&range, max_bytes)?;
+    match mutant {
+        Some(Mutant::StrictByteLimit) => run.retain(|entry| entry.payload.len() as u64 <= max_bytes),
+        Some(Mutant::LosesSegmentEdge) => {
+            let edges: Vec<LogId> = model.segments().iter().map(|segment| segment.first).collect();
+            run.retain(|entry| entry.id.index == range.start || !edges.contains(&entry.id));
+        }
+        _ => {}
+    }
+    Ok(run)
 }

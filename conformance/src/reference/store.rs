@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How a [`MemStore`] behaves.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +196,22 @@ impl Shared {
             self.env
                 .disk
                 .submit(DiskLane::Journal, Box::new(move || shared.flush()));
+            if self.has(Mutant::PollsForWork) {
+                self.poll_for_work();
+            }
         }
+    }
+
+    /// What only a mutant does.
+    fn poll_for_work(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        let ask = move || {
+            let waits = locked(&shared.inner).is_scheduled;
+            if waits {
+                shared.poll_for_work();
+            }
+        };
+        self.env.disk.submit(DiskLane::Background, Box::new(ask));
     }
 
     pub(super) fn set_health(&self, health: StoreHealth) {
@@ -209,7 +225,7 @@ impl Shared {
     }
 
     /// Writes what is buffered, syncs it, and resolves its tickets.
-    fn flush(&self) {
+    fn flush(self: &Arc<Self>) {
         let _one_at_a_time = locked(&self.flushing);
         let (bytes, at, pending, file, ended) = {
             let mut inner = locked(&self.inner);
@@ -243,7 +259,24 @@ impl Shared {
             inner.ended.get_or_insert_with(|| error.clone());
             self.set_health(StoreHealth::Poisoned(error.to_string().into()));
         }
-        self.resolve(pending, &result);
+        let told = self.who_is_told(pending);
+        self.resolve(told, &result);
+    }
+
+    /// Whose tickets a sync resolves: all, unless a mutant leaves out those of the groups that did not write last.
+    fn who_is_told(self: &Arc<Self>, pending: Vec<Pending>) -> Vec<Pending> {
+        let group_of = |pending: &Pending| pending.reached.as_ref().map(|(model, ..)| Arc::as_ptr(model));
+        let last = pending.last().and_then(group_of);
+        if !self.has(Mutant::StarvesQuietGroups) {
+            return pending;
+        }
+        let (told, others): (Vec<_>, Vec<_>) = pending.into_iter().partition(|one| group_of(one) == last);
+        if !others.is_empty() {
+            let mut inner = locked(&self.inner);
+            inner.pending.splice(..0, others);
+            self.schedule(&mut inner);
+        }
+        told
     }
 
     fn write(&self, file: &dyn chronik_core::File, bytes: &[u8], at: u64) -> Result<(), LogError> {
@@ -323,7 +356,11 @@ impl LogStore for MemStore {
         }
         match inner.groups.get(&group) {
             None => return Err(LogError::NoGroup(group)),
-            Some(slot) if slot.is_open.load(Ordering::SeqCst) => return Err(LogError::GroupBusy(group)),
+            Some(slot)
+                if slot.is_open.load(Ordering::SeqCst) && !self.shared.has(Mutant::RemovesOpenGroup) =>
+            {
+                return Err(LogError::GroupBusy(group));
+            }
             Some(_) => inner.groups.remove(&group),
         };
         let record = Record {
@@ -375,6 +412,15 @@ impl LogStore for MemStore {
             return Ok(());
         }
         self.shared.flush();
+        if self.shared.has(Mutant::RunsAfterClose) {
+            let clock = Arc::clone(&self.shared.env.clock);
+            let late = async move {
+                loop {
+                    clock.sleep(Duration::from_secs(600)).await;
+                }
+            };
+            self.shared.env.spawn.spawn("mem-store-late", Box::pin(late));
+        }
         {
             let mut inner = locked(&self.shared.inner);
             let Inner { journal, buffer, .. } = &mut *inner;

@@ -4,6 +4,7 @@ use super::Mutant;
 use super::journal::Journal;
 use super::record::{Change, Record};
 use super::store::{Inner, Pending, Shared, SharedModel};
+use crate::model::GroupModel;
 use crate::world::locked;
 use chronik_core::log_store::{Checkpoint, HardState, Purge, SegmentPolicy, StoreHealth};
 use chronik_core::{Entry, EntryKind, GroupId, LogError, LogIndex, LogWriter, Ticket};
@@ -81,7 +82,10 @@ impl MemWriter {
         if let Some(error) = &inner.ended {
             return Err(error.clone());
         }
-        let needed = changes.len() as u64 * Journal::frame_bytes(0) + payload_bytes;
+        let mut needed = changes.len() as u64 * Journal::frame_bytes(0) + payload_bytes;
+        if self.shared.has(Mutant::InstallsInSteps) {
+            needed += 50 * Journal::frame_bytes(0);
+        }
         self.reserve_in(&mut inner, needed, space)?;
         let mut model = locked(&self.model);
         for change in changes {
@@ -95,9 +99,22 @@ impl MemWriter {
             match &record.change {
                 Change::Truncate(_) if self.shared.has(Mutant::TruncatesInMemory) => {}
                 Change::HardState(_) if self.shared.has(Mutant::HardStateLast) => late.push(record.clone()),
+                Change::Purge(purge) => {
+                    for record in self.broken_purge(*purge, &model) {
+                        journal.encode(buffer, &record);
+                    }
+                }
                 _ => journal.encode(buffer, &record),
             }
+            let offset_end = model.state().offset_end;
+            let truncates = matches!(record.change, Change::Truncate(_));
             record.change.apply(&mut model);
+            if truncates && self.shared.has(Mutant::TruncationKeepsOffset) {
+                model.move_offset_end(offset_end);
+            }
+            if self.shared.has(Mutant::PurgeIgnoresOffset) {
+                model.drop_purged();
+            }
         }
         let reached = (
             Arc::clone(&self.model),
@@ -128,6 +145,22 @@ impl MemWriter {
         if tolerated { Ok(()) } else { checked }
     }
 
+    /// What the journal gets of a purge: the purge, where the store is sound.
+    fn broken_purge(&self, mut purge: Purge, model: &GroupModel) -> Vec<Record> {
+        let state = model.state();
+        let mut changes = Vec::new();
+        if self.shared.has(Mutant::PurgeLosesOffset) {
+            purge.offset_start = state.offset_start;
+        }
+        if self.shared.has(Mutant::InstallsInSteps) && purge.through.index > state.last.index {
+            changes.push(Change::Truncate(state.index_start()));
+            // So much that a crash can come between the two.
+            changes.extend((0..40).map(|_| Change::CommitHint(LogIndex(0))));
+        }
+        changes.push(Change::Purge(purge));
+        changes.into_iter().map(|change| self.record(change)).collect()
+    }
+
     /// A ticket that resolves after those before it: an empty write.
     fn empty(&self) -> Result<Ticket, LogError> {
         self.commit(Vec::new(), 0, Space::Reserve)
@@ -143,6 +176,9 @@ impl LogWriter for MemWriter {
             }
             return Err(error);
         }
+        if entries.is_empty() && self.shared.has(Mutant::EmptyAppendAtOnce) {
+            return Ok(Ticket::resolved(Ok(())));
+        }
         if entries.is_empty() {
             return self.empty();
         }
@@ -154,6 +190,9 @@ impl LogWriter for MemWriter {
                 if self.shared.has(Mutant::ForgetsKind) && entry.kind != EntryKind::Data {
                     entry.kind = EntryKind::Command;
                 }
+                if self.shared.has(Mutant::CutsPayloads) {
+                    entry.payload.truncate(65_535);
+                }
                 Change::Append(entry)
             })
             .collect();
@@ -162,7 +201,10 @@ impl LogWriter for MemWriter {
 
     fn truncate_from(&mut self, from: LogIndex) -> Result<Ticket, LogError> {
         self.check_alive()?;
-        let removes = locked(&self.model).check_truncate(from)?;
+        let removes = match locked(&self.model).check_truncate(from) {
+            Err(LogError::Compacted { .. }) if self.shared.has(Mutant::TruncatesBelowPurge) => false,
+            checked => checked?,
+        };
         if removes {
             self.commit(vec![Change::Truncate(from)], 0, Space::Reserve)
         } else {
@@ -206,7 +248,7 @@ impl LogWriter for MemWriter {
             (checkpoint.data.len() + checkpoint.consensus.len()) as u64,
             self.shared.options.max_payload_bytes,
         );
-        if got_bytes > limit_bytes {
+        if got_bytes > limit_bytes && !self.shared.has(Mutant::StoresTooLarge) {
             return Err(LogError::TooLarge {
                 limit_bytes,
                 got_bytes,

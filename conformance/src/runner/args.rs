@@ -1,6 +1,7 @@
 //! The command line of a conformance run.
 
 use crate::world::Seed;
+use std::time::Duration;
 
 /// What to run and how hard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,13 @@ pub struct Args {
     pub effort: u32,
     /// How many checks run at once.
     pub threads: usize,
+    /// How long a check may take.
+    pub limit: Duration,
+    /// How much memory the process of the checks may take.
+    pub memory_mib: u64,
+    /// Checks run in the process that was started, where a debugger finds them: a subject that ends or blocks it ends the
+    /// run.
+    pub inline: bool,
 }
 
 impl Default for Args {
@@ -46,9 +54,15 @@ impl Default for Args {
             seed: Seed(1),
             effort: 1,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            limit: Duration::from_secs(LIMIT_SECONDS),
+            memory_mib: 4096,
+            inline: false,
         }
     }
 }
+
+/// How long a check may take at effort 1, in seconds: none takes a tenth of it on two processors.
+const LIMIT_SECONDS: u64 = 300;
 
 /// Options of the standard harness that have a value and mean nothing here.
 const IGNORED_WITH_VALUE: &[&str] = &[
@@ -62,13 +76,14 @@ const IGNORED_WITH_VALUE: &[&str] = &[
 
 impl Args {
     /// Reads arguments: those of the standard harness, and `--seed S`, `--effort N`,
-    /// `--json FILE`, `--junit FILE`, `--html FILE`, `--badge FILE`.
+    /// `--json FILE`, `--junit FILE`, `--html FILE`, `--badge FILE`, `--limit SECONDS`, `--memory MIB`, `--inline`.
     ///
     /// # Errors
     /// Names the argument whose value is missing or wrong.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let mut args = Self::default();
         let mut rest = arguments.into_iter();
+        let mut limit = None;
         while let Some(argument) = rest.next() {
             let (name, mut inline) = match argument.split_once('=') {
                 Some((name, value)) if name.starts_with('-') => (name.to_owned(), Some(value.to_owned())),
@@ -91,12 +106,17 @@ impl Args {
                 "--skip" => args.skips.push(value()?),
                 "--seed" => args.seed = value()?.parse().map_err(|error| format!("--seed: {error}"))?,
                 "--effort" => args.effort = number(&name, &value()?)?,
+                "--limit" => limit = Some(number(&name, &value()?)?),
+                "--memory" => args.memory_mib = number(&name, &value()?)?,
+                "--inline" => args.inline = true,
                 "--test-threads" => args.threads = number::<usize>(&name, &value()?)?.max(1),
                 other if IGNORED_WITH_VALUE.contains(&other) => drop(value()?),
                 other if other.starts_with('-') => {}
                 _ => args.filters.push(name),
             }
         }
+        let default = LIMIT_SECONDS.saturating_mul(u64::from(args.effort.max(1)));
+        args.limit = Duration::from_secs(limit.unwrap_or(default));
         Ok(args)
     }
 

@@ -1,12 +1,12 @@
 //! What a run found, as one page of HTML that needs nothing else.
 
 use super::report::{escaped, level_name, status_name};
-use super::{Line, Report, Status};
+use super::{Line, Report};
 use std::fmt::Write;
 
 const STYLE: &str = "body{font:15px/1.45 sans-serif;margin:2em;max-width:75em}table{border-collapse:collapse}\
 td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left;vertical-align:top}pre{white-space:pre-wrap;margin:0}\
-.passed{background:#dff2df}.failed,.inconclusive{background:#f7d9d9}.skipped{background:#eee}";
+.passed{background:#dff2df}.failed,.inconclusive,.error{background:#f7d9d9}.skipped,.disabled{background:#eee}";
 
 impl Report {
     /// The report as a page: the counts, and of each check the clause, the verdict with its evidence, and what it met.
@@ -30,11 +30,7 @@ impl Report {
 
 fn add_row(out: &mut String, line: &Line) {
     let (clause, name) = line.name.split_once(' ').unwrap_or(("", &line.name));
-    let evidence = match &line.status {
-        Status::Passed => "",
-        Status::Failed(failure) | Status::Inconclusive(failure) => failure.0.as_str(),
-        Status::Skipped(reason) => reason.as_str(),
-    };
+    let evidence = line.status.text();
     let status = status_name(&line.status);
     // Writing to a string does not fail.
     let _ = writeln!(

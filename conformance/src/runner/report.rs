@@ -39,10 +39,12 @@ impl Report {
             let (clause, name) = line.name.split_once(' ').unwrap_or(("", &line.name));
             let inner = match &line.status {
                 Status::Passed => String::new(),
-                Status::Failed(failure) | Status::Inconclusive(failure) => {
+                Status::Failed(failure) | Status::Inconclusive(failure) | Status::Error(failure) => {
                     format!("<failure>{}</failure>", escaped(&failure.0))
                 }
-                Status::Skipped(reason) => format!("<skipped message=\"{}\"/>", escaped(reason)),
+                Status::Skipped(reason) | Status::Disabled(reason) => {
+                    format!("<skipped message=\"{}\"/>", escaped(reason))
+                }
             };
             let _ = writeln!(
                 out,
@@ -62,8 +64,8 @@ impl Report {
         let of = |level: Level| self.lines.iter().filter(move |line| line.level == level);
         let passed = |level: Level| of(level).filter(|line| line.status == Status::Passed).count();
         let judged = |level: Level| {
-            let skipped = |line: &&Line| !matches!(line.status, Status::Skipped(_));
-            of(level).filter(skipped).count()
+            let ran = |line: &&Line| !matches!(line.status, Status::Skipped(_) | Status::Disabled(_));
+            of(level).filter(ran).count()
         };
         format!(
             "**{subject}**: {}/{} MUST, {}/{} SHOULD, seed {seed}, suite {}\n",
@@ -78,11 +80,7 @@ impl Report {
 
 fn check_json(line: &Line) -> String {
     let (clause, name) = line.name.split_once(' ').unwrap_or(("", &line.name));
-    let evidence = match &line.status {
-        Status::Passed => "",
-        Status::Failed(failure) | Status::Inconclusive(failure) => failure.0.as_str(),
-        Status::Skipped(reason) => reason.as_str(),
-    };
+    let evidence = line.status.text();
     let (status, level) = (status_name(&line.status), level_name(line.level));
     format!(
         "{{\"clause\":{},\"name\":{},\"level\":\"{level}\",\"status\":\"{status}\",\"evidence\":{},\"marks\":{},\
@@ -101,7 +99,9 @@ pub(super) const fn status_name(status: &Status) -> &'static str {
         Status::Passed => "passed",
         Status::Failed(_) => "failed",
         Status::Inconclusive(_) => "inconclusive",
+        Status::Error(_) => "error",
         Status::Skipped(_) => "skipped",
+        Status::Disabled(_) => "disabled",
     }
 }
 

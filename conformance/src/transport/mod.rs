@@ -115,7 +115,8 @@ pub fn trials<B: Backend>(backend: &Arc<B>, effort: u32) -> Vec<Trial<'static>> 
                 clause: check.clause,
                 name: check.name,
                 level: check.level,
-                skip: backend.skip(check.clause),
+                disabled: backend.skip(check.clause),
+                skip: None,
                 run: Box::new(move |seed, marks| {
                     let rig = backend.rig(seed.child("rig"));
                     let lab = Lab::new(&*rig, seed, u64::from(effort), marks);

@@ -22,8 +22,8 @@ const BYPASSES: &[&str] = &[
 
 /// Who is the environment, or a listener, which needs sockets.
 const EXCUSED: &[(&str, &[&str])] = &[
-    // The runner tells how long each check took.
-    ("conformance/src/runner.rs", &["Instant::now"]),
+    // The runner tells how long each check took, and ends those that take too long.
+    ("conformance/src/runner", &["Instant::now", "thread::spawn"]),
     ("conformance/src/world/", BYPASSES),
     ("server/src/admin/listener.rs", &["async_std"]),
     // A client, which needs a socket too.

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
                 clause,
                 name,
                 level: Level::Must,
+                disabled: None,
                 skip: skip.clone(),
                 run: Box::new(move |seed, marks| match &missing {
                     Some(what) => Err(chronik_conformance::check::Failure::new(what.clone())),

@@ -1,0 +1,214 @@
+//! The process that runs checks, and what it tells the one that started it: a line in a file when a check starts, and one
+//! when it ends.
+
+use super::{Args, Line, Status, run_one};
+use crate::check::{Failure, Marks, Trial};
+use crate::world::locked;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The variable with the path of the file.
+pub(super) const NEWS: &str = "CHRONIK_CONFORMANCE_NEWS";
+/// The variable with the numbers of the checks to run.
+pub(super) const CHECKS: &str = "CHRONIK_CONFORMANCE_CHECKS";
+
+/// What a process told.
+pub(super) enum Told {
+    Started(usize),
+    Ended(usize, Outcome),
+}
+
+/// How a check ended.
+pub(super) struct Outcome {
+    status: Status,
+    marks: Marks,
+    took: Duration,
+}
+
+impl Outcome {
+    pub(super) fn into_line(self, trial: &Trial<'_>) -> Line {
+        Line {
+            name: trial.full_name(),
+            level: trial.level,
+            status: self.status,
+            marks: self.marks,
+            took: self.took,
+        }
+    }
+}
+
+/// Reads what a process tells.
+pub(super) struct News {
+    file: File,
+    /// The start of a line whose end did not come yet.
+    rest: Vec<u8>,
+}
+
+/// Makes the file through which a process tells.
+pub(super) fn open_news() -> io::Result<(PathBuf, News)> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::SeqCst);
+    let name = format!("chronik-conformance-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create_new(true)
+        .open(&path)?;
+    let rest = Vec::new();
+    Ok((path, News { file, rest }))
+}
+
+impl News {
+    /// What was told since.
+    pub(super) fn take(&mut self) -> Vec<Told> {
+        // What cannot be read now is read the next time, or is missed as if it had not been told.
+        let _ = self.file.read_to_end(&mut self.rest);
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Vec::new();
+        };
+        let rest = self.rest.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.rest, rest);
+        String::from_utf8_lossy(&lines)
+            .lines()
+            .filter_map(decode)
+            .collect()
+    }
+}
+
+/// Numbers as the variable has them.
+pub(super) fn list(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    numbers.join(",")
+}
+
+fn decode(line: &str) -> Option<Told> {
+    let mut fields = line.split('\t').map(unescaped);
+    let (what, number) = (fields.next()?, fields.next()?.parse().ok()?);
+    if what == "started" {
+        return Some(Told::Started(number));
+    }
+    let (status, text, nanos) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
+    let marks = Marks::default();
+    while let (Some(mark), Some(count)) = (fields.next(), fields.next()) {
+        marks.add(mark, count.parse().ok()?);
+    }
+    let status = match status.as_str() {
+        "passed" => Status::Passed,
+        "failed" => Status::Failed(Failure(text)),
+        "inconclusive" => Status::Inconclusive(Failure(text)),
+        "error" => Status::Error(Failure(text)),
+        "disabled" => Status::Disabled(text),
+        _ => Status::Skipped(text),
+    };
+    let took = Duration::from_nanos(nanos);
+    Some(Told::Ended(number, Outcome { status, marks, took }))
+}
+
+fn encode(number: usize, line: &Line) -> String {
+    let nanos = u64::try_from(line.took.as_nanos()).unwrap_or(u64::MAX);
+    let status = super::report::status_name(&line.status);
+    let mut text = format!(
+        "ended\t{number}\t{status}\t{}\t{nanos}",
+        escaped(line.status.text())
+    );
+    for (mark, count) in line.marks.counts() {
+        text.push_str(&format!("\t{}\t{count}", escaped(&mark)));
+    }
+    text
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('\n', "\\n")
+        .replace('\t', "\\t")
+}
+
+fn unescaped(text: &str) -> String {
+    let mut out = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, character == '\\') {
+            (_, true) => match characters.next() {
+                Some('n') => out.push('\n'),
+                Some('t') => out.push('\t'),
+                other => out.extend(other),
+            },
+            (other, false) => out.push(other),
+        }
+    }
+    out
+}
+
+/// Runs the checks that the process was started for; false where this process is no such one.
+pub(super) fn run(trials: &[&Trial<'_>], args: &Args) -> bool {
+    let (Some(path), Ok(numbers)) = (std::env::var_os(NEWS), std::env::var(CHECKS)) else {
+        return false;
+    };
+    let Ok(file) = OpenOptions::new().append(true).open(path) else {
+        return false;
+    };
+    leave_with_parent();
+    let numbers: Vec<usize> = numbers
+        .split(',')
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    let file = Mutex::new(file);
+    // A line that cannot be written is missed by the one that waits for it.
+    let tell = |text: String| drop(locked(&file).write_all(format!("{text}\n").as_bytes()));
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.min(numbers.len()) {
+            scope.spawn(|| {
+                while let Some(number) = numbers.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    if let Some(trial) = trials.get(*number) {
+                        tell(format!("started\t{number}"));
+                        tell(encode(*number, &run_one(trial, args)));
+                    }
+                }
+            });
+        }
+    });
+    true
+}
+
+/// Who started this process may be killed: nobody would end it then.
+fn leave_with_parent() {
+    let parent = std::os::unix::process::parent_id();
+    std::thread::spawn(move || {
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+        std::process::exit(1);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Level;
+
+    #[test]
+    fn what_is_told_is_understood() {
+        let marks = Marks::default();
+        marks.add("a\tmark", 3);
+        let line = Line {
+            name: "LS-BAS-01 a".to_owned(),
+            level: Level::Must,
+            status: Status::Failed(Failure::new("one\ntwo\t\\three")),
+            marks,
+            took: Duration::from_nanos(17),
+        };
+        let Some(Told::Ended(5, outcome)) = decode(&encode(5, &line)) else {
+            panic!("{}", encode(5, &line));
+        };
+        assert_eq!((&outcome.status, outcome.took), (&line.status, line.took));
+        assert_eq!(outcome.marks.count("a\tmark"), 3);
+        assert!(matches!(decode("started\t7"), Some(Told::Started(7))));
+        assert!(decode("started\t").is_none());
+    }
+}
