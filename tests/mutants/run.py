@@ -3,10 +3,12 @@
 
     run.py --check         every mutant can be made of the sources as they are (seconds; a part of .ci/run)
     run.py                 builds and runs all of them, and writes docs/conformance/mutants.md
-    run.py NAME...         the named ones only; the page stays as it is
+    run.py NAME...         the named ones only; their rows of the page are renewed, the others stay as they are
 
 All mutants are built at once, into a copy of the sources under target/mutants, each behind a switch that the copy alone has:
 what is shipped contains none of this. The switch is the variable CHRONIK_PRODUCT_MUTANT. Without it the copy must pass.
+
+A mutant may name the product's own test that guards against it (`guard`): it looks where no check sees anything.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,6 +158,35 @@ def build(files):
     subprocess.run([*command, "--manifest-path", str(tree / "Cargo.toml")], cwd=tree, env=env, check=True)
 
 
+def guards_of(mutants):
+    """The test programs of the guards, built: (package, target) -> program."""
+    wanted = sorted({(guard["package"], guard["target"]) for mutant in mutants if (guard := mutant.get("guard"))})
+    env = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target"), "CARGO_INCREMENTAL": "0"}
+    programs = {}
+    for package, target in wanted:
+        which = ["--lib"] if target == "lib" else ["--test", target]
+        command = ["cargo", "test", "--quiet", "--release", "--no-run", "--message-format", "json", "--package", package]
+        built = subprocess.run([*command, *which, "--manifest-path", str(WORK / "tree/Cargo.toml")], cwd=WORK / "tree",
+                               env=env, stdout=subprocess.PIPE, text=True, check=True)
+        found = [json.loads(line).get("executable") for line in built.stdout.split("\n") if line.startswith("{")]
+        programs[package, target] = [program for program in found if program][-1]
+    return programs
+
+
+def play_guard(program, test, name):
+    """What the product's own test says of a mutant, or of none: whether it passed, and why not."""
+    env = os.environ | {"CHRONIK_PRODUCT_MUTANT": name}
+    command = [program, "--exact", test, "--test-threads", "1", "--nocapture"]
+    try:
+        run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return False, f"the test did not end within {LIMIT_S} s"
+    if " 1 passed; 0 failed" in run.stdout:
+        return True, ""
+    said = re.search(r"panicked at .*\n(.*)", run.stderr)
+    return False, said.group(1) if said else (run.stdout + run.stderr).strip().split("\n")[-1]
+
+
 def program_of(judge):
     return ROOT / f"target/release/chronik-mutants-{judge}"
 
@@ -224,8 +256,19 @@ def seeds_of(check):
     return int(marks["seeds"])
 
 
-def judge(mutant):
-    """What became of a mutant: by which checks it was noticed, those of its own clause first, and what they saw."""
+def judge(mutant, guards):
+    """What became of a mutant: by which checks it was noticed, or by which test of the product."""
+    result = judge_by_checks(mutant)
+    if guard := None if result["killed"] else mutant.get("guard"):
+        program = guards[guard["package"], guard["target"]]
+        passes, saw = play_guard(program, guard["test"], mutant["name"])
+        if not passes:
+            return {"killed": True, "by": [f"test `{guard['test'].split('::')[-1]}`"], "saw": saw, "seeds": "-"}
+    return result
+
+
+def judge_by_checks(mutant):
+    """By which checks a mutant was noticed, those of its own clause first, and what they saw."""
     name, clause, judged_by = mutant["name"], mutant["clause"], mutant.get("judge", "cluster")
     if judged_by == "partitions":
         return judge_partitions(name)
@@ -254,23 +297,28 @@ def judge_at_random(mutant, runs):
 
 HEAD = """# Defects of the product that the checks notice
 
-Written by `tests/mutants/run.py` at revision `{revision}`. Each row is a defect that was put into the product's own code, the
-raft-rs engine, the segment store, the partitions and their tier; `tests/mutants/mutants.toml` has the lines. The first table was judged by
-`server/tests/simulation.rs`, whole clusters of that code under random faults, the third by the log store suite,
-the fourth by `server/tests/partitions`, whole clusters of partitions with their tier, whose rules it names. The
-checks of the mutant's own clause look first, all others where they see nothing, and more random runs where those see nothing.
-*Seeds* is how many random runs the quickest check needed; `-` where a scene noticed the defect and no random run did. CI
-checks that every mutant can still be made of the sources.
+Each row is a defect that was put into the product's own code: the raft-rs engine, the segment store, the partitions and
+their tier; `tests/mutants/mutants.toml` has the lines. `tests/mutants/run.py` judges them and writes this page; the last
+column says of which revision the row is.
+
+Judges are `server/tests/simulation.rs`, whole clusters of that code under random faults, the log store suite, and
+`server/tests/partitions`, whole clusters of partitions with their tier, whose rules the last table names. The checks of the
+mutant's own clause look first, all others where they see nothing, then the product's own test that guards against the
+defect (*test*), and more random runs where that sees nothing either. *Seeds* is how many random runs the quickest check
+needed; `-` where a scene noticed the defect and no random run did. CI checks that every mutant can still be made of the
+sources.
 """
+COLUMNS = ["Mutant", "What it does", "Clause", "Noticed by", "Seeds", "What it saw", "Judged at"]
 TABLES = [
     ("Noticed by the simulated cluster", lambda mutant: "fixed" not in mutant and "judge" not in mutant),
     ("Defects that the product once had", lambda mutant: "fixed" in mutant),
     ("Noticed by the log store suite", lambda mutant: "fixed" not in mutant and mutant.get("judge") == "store"),
     ("Noticed by the simulated partitions", lambda mutant: "fixed" not in mutant and mutant.get("judge") == "partitions"),
 ]
+SURVIVES = "**survives**"
 
 
-def row(mutant, result):
+def row(mutant, result, revision):
     checks = result["by"][0] if result["by"] else "-"
     if len(result["by"]) > 1:
         checks += f" and {len(result['by']) - 1} more"
@@ -279,25 +327,38 @@ def row(mutant, result):
         f"`{mutant['name']}`" + (f" (ended by {mutant['fixed']})" if "fixed" in mutant else ""),
         mutant["what"],
         mutant["clause"],
-        checks if result["killed"] else "**survives**",
+        checks if result["killed"] else SURVIVES,
         result["seeds"],
         saw if len(saw) <= 120 else saw[:117] + "...",
+        revision,
     ]
-    return f"| {' | '.join(cells)} |\n"
+    return f"| {' | '.join(cells)} |"
 
 
-def page(results):
+def rows_of(text):
+    """The rows of a page, by mutant."""
+    return {found.group(1): found.group(0) for found in re.finditer(r"^\| `([a-z-]+)`.*$", text, re.M)}
+
+
+def page(mutants, results, before):
+    """The page: new rows of what was judged now, and those that it had of the others."""
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    text = HEAD.format(revision=revision.stdout.strip())
+    rows = rows_of(before)
+    rows.update({mutant["name"]: row(mutant, result, revision.stdout.strip()) for mutant, result in results})
+    text, why = HEAD, ""
     for title, belongs in TABLES:
-        rows = [(mutant, result) for mutant, result in results if belongs(mutant)]
-        if not rows:
+        here = [mutant for mutant in mutants if belongs(mutant) and mutant["name"] in rows]
+        if not here:
             continue
-        text += f"\n## {title}\n| Mutant | What it does | Clause | Noticed by | Seeds | What it saw |\n"
-        text += "|---|---|---|---|---|---|\n" + "".join(row(*one) for one in rows)
-        text += f"\n{sum(result['killed'] for _, result in rows)} of {len(rows)} are noticed.\n"
-    why = [f"- `{mutant['name']}`: {mutant['why']}\n" for mutant, result in results if "why" in mutant and not result["killed"]]
-    return text + ("\n## Why some are not noticed\n" + "".join(why) if why else "")
+        lines = [rows[mutant["name"]] for mutant in here]
+        noticed = sum(SURVIVES not in line for line in lines)
+        head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        text += "\n".join([f"\n## {title}", *head, *lines, "", f"{noticed} of {len(lines)} are noticed.", ""])
+        reasons = [f"`{mutant['name']}`: {mutant.get('why', 'not known')}"
+                   for mutant, line in zip(here, lines) if SURVIVES in line]
+        why += "".join(textwrap.fill(reason, 120, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False,
+                                     break_long_words=False) + "\n" for reason in reasons)
+    return text + (f"\n## Why some are not noticed\n{why}" if why else "")
 
 
 def main():
@@ -326,21 +387,26 @@ def main():
                 sys.exit(f"error: without a mutant the simulated partitions fail: {result}")
         elif failed := play(judged_by, ""):
             sys.exit(f"error: without a mutant these fail: {[check['name'] for check in failed]}")
+    guards = guards_of(wanted)
+    for guard in {json.dumps(mutant["guard"], sort_keys=True) for mutant in wanted if "guard" in mutant}:
+        guard = json.loads(guard)
+        passes, saw = play_guard(guards[guard["package"], guard["target"]], guard["test"], "")
+        if not passes:
+            sys.exit(f"error: without a mutant {guard['test']} fails: {saw}")
     print("without a mutant all checks pass", flush=True)
+    before = PAGE.read_text()
     results = []
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        for mutant, result in zip(wanted, pool.map(judge, wanted)):
+        for mutant, result in zip(wanted, pool.map(lambda mutant: judge(mutant, guards), wanted)):
             tell(mutant, result)
             results.append((mutant, result))
     # The page is there before what takes longest.
     for place, (mutant, result) in enumerate(results):
-        if not chosen.names:
-            PAGE.write_text(page(results))
+        PAGE.write_text(page(mutants, results, before))
         if chosen.random and not result["killed"] and "judge" not in mutant:
             results[place] = (mutant, judge_at_random(mutant, chosen.random))
             tell(*results[place])
-    if not chosen.names:
-        PAGE.write_text(page(results))
+    PAGE.write_text(page(mutants, results, before))
     if not all(result["killed"] or "why" in mutant for mutant, result in results):
         sys.exit(1)
 
