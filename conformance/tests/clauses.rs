@@ -80,8 +80,8 @@ fn every_binding_clause_has_a_check() {
 fn every_mutant_belongs_to_a_clause_and_every_binding_clause_with_a_check_has_one() {
     let clauses = contracts();
     let consensus = RaftMutant::ALL.iter().map(|(_, clause, _)| *clause);
-    let stores = Mutant::ALL.iter().map(|(_, clause)| *clause);
-    let nets = NetMutant::ALL.iter().map(|(_, clause)| *clause);
+    let stores = Mutant::ALL.iter().map(|(_, clause, _)| *clause);
+    let nets = NetMutant::ALL.iter().map(|(_, clause, _)| *clause);
     let broken: BTreeSet<&str> = consensus.chain(stores).chain(nets).collect();
     for clause in &broken {
         assert!(clauses.contains_key(*clause), "{clause} is in no contract");
@@ -102,4 +102,23 @@ fn the_suite_has_at_least_150_checks_and_60_mutants() {
     let mutants = RaftMutant::ALL.len() + Mutant::ALL.len() + NetMutant::ALL.len();
     println!("{} checks, {mutants} mutants", checks().len());
     assert!(checks().len() >= 150 && mutants >= 60);
+}
+
+#[test]
+fn the_guide_for_authors_shows_the_files_that_ci_judges() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let guide = std::fs::read_to_string(root.join("docs/conformance/write-a-backend.md"))
+        .expect("the guide is there");
+    let mut shown = 0;
+    for piece in guide.split("\n`conformance/").skip(1) {
+        let (name, rest) = piece
+            .split_once("`:\n\n```rust\n")
+            .expect("a name stands before its code");
+        let (code, _) = rest.split_once("\n```").expect("the code ends");
+        let file = std::fs::read_to_string(root.join("conformance").join(name)).expect("the file is there");
+        assert_eq!(code, file.trim_end(), "the guide shows another {name}");
+        assert!(file.lines().count() <= 20, "{name} has more than 20 lines");
+        shown += 1;
+    }
+    assert_eq!((shown, guide.matches("```rust").count()), (3, 3));
 }

@@ -126,7 +126,7 @@ def write(path, text):
         path.write_text(text)
 
 
-def build(files):
+def build(files, judges):
     tree = WORK / "tree"
     wanted = subprocess.run(["git", "ls-files", "--", *CRATES], cwd=ROOT, capture_output=True, text=True, check=True)
     wanted = {name for name in wanted.stdout.split("\n") if name.endswith((".rs", ".toml")) and "third-party" not in name}
@@ -155,6 +155,7 @@ def build(files):
     shutil.copy(ROOT / "Cargo.lock", tree / "Cargo.lock")
     env = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target"), "CARGO_INCREMENTAL": "0"}
     command = ["cargo", "build", "--quiet", "--release", "--package", "chronik-mutants"]
+    command += [word for judge in judges for word in ("--bin", f"chronik-mutants-{judge}")]
     subprocess.run([*command, "--manifest-path", str(tree / "Cargo.toml")], cwd=tree, env=env, check=True)
 
 
@@ -299,7 +300,7 @@ HEAD = """# Defects of the product that the checks notice
 
 Each row is a defect that was put into the product's own code: the raft-rs engine, the segment store, the partitions and
 their tier; `tests/mutants/mutants.toml` has the lines. `tests/mutants/run.py` judges them and writes this page; the last
-column says of which revision the row is.
+column says of which revision the row is, and the mutant is as it was there. One without a row was not judged yet.
 
 Judges are `server/tests/simulation.rs`, whole clusters of that code under random faults, the log store suite, and
 `server/tests/partitions`, whole clusters of partitions with their tier, whose rules the last table names. The checks of the
@@ -340,6 +341,14 @@ def rows_of(text):
     return {found.group(1): found.group(0) for found in re.finditer(r"^\| `([a-z-]+)`.*$", text, re.M)}
 
 
+def reason(mutant, before):
+    """Why a mutant is not noticed: what its lines say, or the page did."""
+    if guard := mutant.get("guard"):
+        return f"It was judged before its own test was asked, `{guard['test'].split('::')[-1]}`."
+    said = re.search(rf"^- `{mutant['name']}`: (.*(?:\n  .*)*)", before, re.M)
+    return mutant.get("why") or (re.sub(r"\s+", " ", said.group(1)) if said else "Not known.")
+
+
 def page(mutants, results, before):
     """The page: new rows of what was judged now, and those that it had of the others."""
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -354,8 +363,7 @@ def page(mutants, results, before):
         noticed = sum(SURVIVES not in line for line in lines)
         head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
         text += "\n".join([f"\n## {title}", *head, *lines, "", f"{noticed} of {len(lines)} are noticed.", ""])
-        reasons = [f"`{mutant['name']}`: {mutant.get('why', 'not known')}"
-                   for mutant, line in zip(here, lines) if SURVIVES in line]
+        reasons = [f"`{mutant['name']}`: {reason(mutant, before)}" for mutant, line in zip(here, lines) if SURVIVES in line]
         why += "".join(textwrap.fill(reason, 120, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False,
                                      break_long_words=False) + "\n" for reason in reasons)
     return text + (f"\n## Why some are not noticed\n{why}" if why else "")
@@ -379,9 +387,10 @@ def main():
     if chosen.check:
         print(f"{len(mutants)} mutants can be made")
         return
-    build(files)
     wanted = [mutant for mutant in mutants if not chosen.names or mutant["name"] in chosen.names]
-    for judged_by in sorted({mutant.get("judge", "cluster") for mutant in wanted}):
+    judges = sorted({mutant.get("judge", "cluster") for mutant in wanted})
+    build(files, judges)
+    for judged_by in judges:
         if judged_by == "partitions":
             if (result := judge_partitions(""))["killed"]:
                 sys.exit(f"error: without a mutant the simulated partitions fail: {result}")

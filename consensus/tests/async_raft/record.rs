@@ -305,7 +305,8 @@ Every known defect of the published crate, and what the guards of `consensus/src
 *Without the guard*: **guard off** means that a test here switches the guard off in our engine and sees the defect; **alone**,
 that a test runs the crate with none of our code around it, an honest store in memory and peers that it scripts, and sees
 the defect: what guards against it is that we do not use that part of the crate, or other guards would hide it. *With the
-guard* every other test named is green.
+guard* every other test named is green. Defects that the product itself once had, put back, are on
+[another page](mutants.md).
 
 | defect | what happens | guard | without the guard | clause | judged by |
 |---|---|---|---|---|---|
