@@ -96,7 +96,12 @@ impl Oracle {
         }
         if let (Some(keep_ms), None) = (self.config.local_retention_ms, self.config.local_retention_bytes) {
             self.marks.hit("local data expired");
-            self.on_expired(node, offsets, keep_ms);
+            // A replica that was brought up by a checkpoint shows its log start only when that is applied: until then, what
+            // was deleted looks as if it had left the disk alone. Where retention deletes, nobody knows how far.
+            if let Some(deleted) = self.deleted_below() {
+                let start = offsets.start.max(deleted).min(offsets.end);
+                self.on_expired(node, start..offsets.end, keep_ms);
+            }
         }
     }
 
