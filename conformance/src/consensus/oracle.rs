@@ -621,3 +621,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
