@@ -9,21 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Binding clauses without a check of their own; their rows say what stands in.
-const WITHOUT_A_CHECK: &[&str] = &[
-    "FS-01",
-    "FS-02",
-    "FS-03",
-    "LS-DUR-15",
-    "LS-OPS-02",
-    "LS-READ-06",
-    "LS-TRN-04",
-    "TR-TLS-01",
-];
+const WITHOUT_A_CHECK: &[&str] = &["FS-01", "FS-02", "FS-03", "TR-TLS-01"];
 
-/// Binding clauses with a check that no mutant of a reference backend breaks. The reference store uses no file again, and the
-/// defect `floor-of-the-head` of the segment store is noticed by the check (docs/conformance/mutants.md); a store cannot
-/// tell that a ticket was dropped.
-const WITHOUT_A_MUTANT: &[&str] = &["LS-DUR-10", "LS-DUR-17"];
+/// Binding clauses with a check that no mutant of a reference backend breaks: a store cannot tell that a ticket was dropped.
+const WITHOUT_A_MUTANT: &[&str] = &["LS-DUR-17"];
 
 /// Level and row of each clause.
 fn contracts() -> BTreeMap<String, (String, String)> {

@@ -1,6 +1,6 @@
 //! The checks can fail: each mutant of the reference store is noticed by a check of the clause that owns it.
 
-use chronik_conformance::log_store::{self, Backend, Scale};
+use chronik_conformance::log_store::{self, Backend, Format, Scale};
 use chronik_conformance::reference::{MemOptions, MemStore, Mutant};
 use chronik_conformance::runner::{Args, Status, run_one};
 use chronik_core::error::Damage;
@@ -34,7 +34,21 @@ impl Backend for Mutated {
     }
 
     fn verify(&self, fs: Arc<dyn FileSystem>, dir: &Path) -> Option<Result<Vec<Damage>, String>> {
-        Some(MemStore::verify(&*fs, dir).map_err(|error| error.to_string()))
+        Some(MemStore::verify(&*fs, dir, Some(self.0)).map_err(|error| error.to_string()))
+    }
+
+    fn reformat(
+        &self,
+        fs: Arc<dyn FileSystem>,
+        dir: &Path,
+        format: Format,
+        place: usize,
+    ) -> Option<Result<(), String>> {
+        let version = match format {
+            Format::Newer => b'2',
+            Format::Older => b'0',
+        };
+        (place == 0).then(|| MemStore::reformat(&*fs, dir, version).map_err(|error| error.to_string()))
     }
 }
 

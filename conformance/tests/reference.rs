@@ -1,6 +1,6 @@
 //! The reference log store keeps the contract: a check that fails here is wrong.
 
-use chronik_conformance::log_store::{self, Backend, Scale};
+use chronik_conformance::log_store::{self, Backend, Format, Scale};
 use chronik_conformance::reference::{MemOptions, MemStore};
 use chronik_core::error::Damage;
 use chronik_core::{Env, FileSystem, LogError, LogStore};
@@ -30,7 +30,21 @@ impl Backend for Reference {
     }
 
     fn verify(&self, fs: Arc<dyn FileSystem>, dir: &Path) -> Option<Result<Vec<Damage>, String>> {
-        Some(MemStore::verify(&*fs, dir).map_err(|error| error.to_string()))
+        Some(MemStore::verify(&*fs, dir, None).map_err(|error| error.to_string()))
+    }
+
+    fn reformat(
+        &self,
+        fs: Arc<dyn FileSystem>,
+        dir: &Path,
+        format: Format,
+        place: usize,
+    ) -> Option<Result<(), String>> {
+        let version = match format {
+            Format::Newer => b'2',
+            Format::Older => b'0',
+        };
+        (place == 0).then(|| MemStore::reformat(&*fs, dir, version).map_err(|error| error.to_string()))
     }
 
     fn skip(&self, clause: &str) -> Option<String> {

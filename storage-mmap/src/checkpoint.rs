@@ -60,6 +60,21 @@ fn encode_header(group: GroupId, kept: &CheckpointRef) -> Vec<u8> {
     out
 }
 
+/// Why a checkpoint's header cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointError {
+    /// It is damaged.
+    Malformed(Malformed),
+    /// It is whole and of a version that this program does not know.
+    Version(u32),
+}
+
+impl From<Malformed> for CheckpointError {
+    fn from(error: Malformed) -> Self {
+        Self::Malformed(error)
+    }
+}
+
 /// What a checkpoint's file says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CheckpointHeader {
@@ -71,16 +86,17 @@ pub(crate) struct CheckpointHeader {
 }
 
 /// Reads a checkpoint file's header.
-pub(crate) fn decode_header(bytes: &[u8]) -> Result<CheckpointHeader, Malformed> {
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<CheckpointHeader, CheckpointError> {
     let covered = bytes.get(..AT_CRC).unwrap_or_default();
     let crc = Decoder::new(bytes.get(AT_CRC..).unwrap_or_default()).u32()?;
     if !covered.starts_with(MAGIC) || crc32c::crc32c(covered) != crc {
-        return Err(Malformed("the checkpoint's header does not match its checksum"));
+        return Err(Malformed("the checkpoint's header does not match its checksum").into());
     }
     let mut decoder = Decoder::new(covered);
     decoder.bytes(MAGIC.len())?;
-    if decoder.u32()? != VERSION {
-        return Err(Malformed("the checkpoint is of another format"));
+    let version = decoder.u32()?;
+    if version != VERSION {
+        return Err(CheckpointError::Version(version));
     }
     let bytes = decoder.u32()?;
     let group = GroupId(decoder.u64()?);
@@ -96,7 +112,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<CheckpointHeader, Malformed>
         crc: decoder.u32()?,
     };
     if decoder.u64()? != 0 {
-        return Err(Malformed("a reserved field is in use"));
+        return Err(Malformed("a reserved field is in use").into());
     }
     Ok(header)
 }
@@ -290,7 +306,12 @@ fn read_file(inner: &Inner, group: GroupId, kept: &CheckpointRef) -> Result<Byte
     let mut bytes = [0; CHECKPOINT_HEADER_BYTES];
     file.read_at(&mut bytes, 0).map_err(io_error)?;
     let header_range = 0..CHECKPOINT_HEADER_BYTES as u64;
-    let header = decode_header(&bytes).map_err(|error| wrong(header_range.clone(), error.0))?;
+    let header = decode_header(&bytes).map_err(|error| match error {
+        CheckpointError::Malformed(error) => wrong(header_range.clone(), error.0),
+        CheckpointError::Version(version) => {
+            LogError::UnsupportedFormat(format!("{} has version {version}", path.display()))
+        }
+    })?;
     if header.at != kept.at || header.crc != kept.crc || header.group != group {
         return Err(wrong(header_range, "another checkpoint than the journal says"));
     }

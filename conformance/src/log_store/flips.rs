@@ -3,19 +3,17 @@
 use super::compare::{check_run, compare};
 use super::crashes::split_purge;
 use super::driver::{Acted, Driver, Stop};
-use super::lab::{DIR, Lab, Subject};
+use super::lab::{Lab, Subject};
 use super::recovered;
 use super::{Check, Scale, must};
 use crate::check::{Failure, Verdict, ensure};
 use crate::model::GroupModel;
 use crate::world::disk::{DropAll, KeepAll, Unit};
 use crate::world::{Seed, SimDisk};
-use chronik_core::error::Damage;
 use chronik_core::log_store::Read;
 use chronik_core::{GroupId, GroupLog, LogError, LogReader};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 pub(super) const CHECKS: &[Check] = &[
     must(
@@ -53,7 +51,7 @@ fn script(driver: &mut Driver<'_>) -> Acted {
     driver.sync()
 }
 
-fn built<'a>(lab: &'a Lab<'a>) -> Result<Driver<'a>, Failure> {
+pub(super) fn built<'a>(lab: &'a Lab<'a>) -> Result<Driver<'a>, Failure> {
     let mut driver = Driver::fresh(lab, "flips")?;
     match script(&mut driver) {
         Ok(()) => {}
@@ -66,7 +64,7 @@ fn built<'a>(lab: &'a Lab<'a>) -> Result<Driver<'a>, Failure> {
 
 /// What a store with one flipped bit showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     /// Everything is answered as if nothing had happened.
     Harmless,
     /// Something is refused as damaged.
@@ -74,7 +72,7 @@ enum Seen {
 }
 
 /// Every byte of every file, one bit each; in a longer run every bit.
-fn places(lab: &Lab<'_>, disk: &SimDisk) -> Vec<(PathBuf, u64, u8)> {
+pub(super) fn places(lab: &Lab<'_>, disk: &SimDisk) -> Vec<(PathBuf, u64, u8)> {
     let mut places = Vec::new();
     for (path, len) in disk.files() {
         for byte in 0..len {
@@ -108,19 +106,12 @@ fn closed(lab: &Lab<'_>) -> Verdict {
         "the undamaged store does not open: {:?}",
         opened.err()
     );
-    no_false_alarm(lab, &disk)?;
     for (path, byte, bit) in places(lab, &disk) {
         let place = format!("bit {bit} of byte {byte} of {}", path.display());
         let image = disk.snapshot(&mut KeepAll, Unit::Page, lab.seed);
         ensure!(image.flip_bit(&path, byte, bit), "{place} is not there");
-        let named = named(lab, &image)?;
         let seen = judge(lab, image, &models).map_err(|failure| failure.at(&place))?;
         count(lab, seen);
-        if let (Some(named), Seen::Found) = (named, seen) {
-            let hit = names(&named, &path, byte);
-            ensure!(hit, "{place} matters, and verify names {named:?}");
-            lab.marks.hit("flips named by verify");
-        }
     }
     lab.marks.require(&["flips found", "flips harmless"])
 }
@@ -132,33 +123,12 @@ fn count(lab: &Lab<'_>, seen: Seen) {
     });
 }
 
-fn named(lab: &Lab<'_>, disk: &SimDisk) -> Result<Option<Vec<Damage>>, Failure> {
-    lab.backend
-        .verify(Arc::new(disk.clone()), Path::new(DIR))
-        .transpose()
-        .map_err(|error| Failure(format!("verify: {error}")))
-}
-
-fn no_false_alarm(lab: &Lab<'_>, disk: &SimDisk) -> Verdict {
-    let image = disk.snapshot(&mut KeepAll, Unit::Page, lab.seed);
-    match named(lab, &image)? {
-        Some(named) => ensure!(
-            named.is_empty(),
-            "verify names {named:?} in a store without damage"
-        ),
-        None => lab.marks.hit("backends without verify"),
-    }
-    Ok(())
-}
-
-fn names(named: &[Damage], path: &Path, byte: u64) -> bool {
-    named.iter().any(|damage| {
-        Path::new(DIR).join(&damage.file) == path && damage.from_byte <= byte && byte < damage.to_byte
-    })
-}
-
 /// Opens a store and reads everything: each answer is the model's, or says that something is damaged.
-fn judge(lab: &Lab<'_>, disk: SimDisk, models: &BTreeMap<u64, GroupModel>) -> Result<Seen, Failure> {
+pub(super) fn judge(
+    lab: &Lab<'_>,
+    disk: SimDisk,
+    models: &BTreeMap<u64, GroupModel>,
+) -> Result<Seen, Failure> {
     let subject = match lab.open(disk, lab.seed, Scale::Small) {
         Ok(subject) => subject,
         Err(LogError::Damaged(_) | LogError::UnsupportedFormat(_)) => return Ok(Seen::Found),

@@ -26,12 +26,14 @@
 //! }
 //! ```
 
+mod beside;
 mod compare;
 mod crashes;
 mod driver;
 mod durability;
 mod faults;
 mod flips;
+mod format;
 mod groups;
 mod lab;
 mod maker;
@@ -44,6 +46,7 @@ mod shape;
 mod snapshot;
 mod tracked;
 mod truncate;
+mod verify;
 
 use crate::check::{Level, Trial, Verdict};
 use crate::runner::{self, Args};
@@ -61,6 +64,15 @@ pub enum Scale {
     Small,
     /// A few hundred KiB.
     Medium,
+}
+
+/// Of which version of a store's program a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Of one that does not exist yet.
+    Newer,
+    /// Of one that this one does not write any more.
+    Older,
 }
 
 /// A log store under judgement.
@@ -87,6 +99,19 @@ pub trait Backend: Send + Sync + 'static {
     /// Reads a store that is not open and names the damaged ranges; `None` where the backend has no such tool.
     fn verify(&self, fs: Arc<dyn FileSystem>, dir: &Path) -> Option<Result<Vec<Damage>, String>> {
         let _ = (fs, dir);
+        None
+    }
+
+    /// Makes the closed store in `dir` one of another format: whole, and of a version that the program does not write, at
+    /// the `place`-th place where files say their version, counted from 0. `None` where there is no such place (LS-OPS-02).
+    fn reformat(
+        &self,
+        fs: Arc<dyn FileSystem>,
+        dir: &Path,
+        format: Format,
+        place: usize,
+    ) -> Option<Result<(), String>> {
+        let _ = (fs, dir, format, place);
         None
     }
 
@@ -130,15 +155,18 @@ fn all() -> impl Iterator<Item = &'static Check> {
     [
         shape::CHECKS,
         read::CHECKS,
+        beside::CHECKS,
         durability::CHECKS,
         crashes::CHECKS,
         random::CHECKS,
         faults::CHECKS,
         flips::CHECKS,
+        verify::CHECKS,
         truncate::CHECKS,
         snapshot::CHECKS,
         groups::CHECKS,
         ops::CHECKS,
+        format::CHECKS,
         rest::CHECKS,
     ]
     .into_iter()

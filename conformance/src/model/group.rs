@@ -317,6 +317,31 @@ impl GroupModel {
         self.purged = to;
     }
 
+    /// Empty after `last`, with `offset` the next.
+    pub(crate) fn restart(&mut self, last: LogId, offset: Offset) {
+        *self = Self {
+            purged: last,
+            last,
+            offset_start: offset,
+            offset_end: offset,
+            ..Self::new(self.policy)
+        };
+    }
+
+    /// Everything that is kept, also what can be read by offset alone.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    pub(crate) const fn policy(&self) -> SegmentPolicy {
+        self.policy
+    }
+
+    /// Whether a segment ends after this entry.
+    pub(crate) fn is_cut_after(&self, index: LogIndex) -> bool {
+        self.cuts.contains(&index)
+    }
+
     pub(crate) fn drop_checkpoints(&mut self, through: LogIndex) {
         self.checkpoints = self.checkpoints.split_off(&through.next());
     }

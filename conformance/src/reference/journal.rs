@@ -14,9 +14,11 @@ use chronik_core::{GroupId, LogError};
 use std::path::Path;
 use std::sync::Arc;
 
-const MAGIC: u32 = 0x314a_4d43;
+/// "CMJ" and the version.
+const MAGIC: u32 = magic(VERSION);
+const VERSION: u8 = b'1';
 const HEADER_BYTES: usize = 20;
-const NAME: &str = "journal";
+pub(super) const NAME: &str = "journal";
 /// Space is reserved in steps of this size.
 const STEP_BYTES: u64 = 16 * 1024;
 /// Space that appends leave for hard state.
@@ -34,6 +36,7 @@ pub(super) struct Journal {
 }
 
 struct Frame {
+    version: u8,
     body: Bytes,
     prev_synced: u64,
     end: usize,
@@ -48,27 +51,50 @@ pub(super) struct Scan {
     written_end: usize,
 }
 
+const fn magic(version: u8) -> u32 {
+    u32::from_le_bytes([b'C', b'M', b'J', version])
+}
+
 fn checksum(position: u64, head: &[u8], body: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&position.to_le_bytes());
     crc32c::crc32c_append(crc32c::crc32c_append(crc, head), body)
 }
 
 fn encode(record: &Record, position: u64, synced: u64) -> Vec<u8> {
-    let body = record.encode();
+    framed(&record.encode(), position, synced, VERSION)
+}
+
+fn framed(body: &[u8], position: u64, synced: u64, version: u8) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HEADER_BYTES + body.len());
-    frame.extend_from_slice(&MAGIC.to_le_bytes());
+    frame.extend_from_slice(&magic(version).to_le_bytes());
     frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
     frame.extend_from_slice(&synced.to_le_bytes());
-    let crc = checksum(position, &frame, &body);
+    let crc = checksum(position, &frame, body);
     frame.extend_from_slice(&crc.to_le_bytes());
-    frame.extend_from_slice(&body);
+    frame.extend_from_slice(body);
     frame
 }
 
+/// Frames of records, from the start of a file on.
+pub(super) fn encode_all(records: &[Record]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in records {
+        bytes.extend(encode(record, bytes.len() as u64, 0));
+    }
+    bytes
+}
+
 fn frame_at(file: &Bytes, at: usize, mutant: Option<Mutant>) -> Option<Frame> {
+    let frame = any_frame_at(file, at, mutant)?;
+    (frame.version == VERSION || mutant == Some(Mutant::ReadsEveryFormat)).then_some(frame)
+}
+
+/// A frame of whatever version.
+fn any_frame_at(file: &Bytes, at: usize, mutant: Option<Mutant>) -> Option<Frame> {
     let head = file.get(at..at + HEADER_BYTES)?;
     let word = |from: usize| Some(u32::from_le_bytes(head.get(from..from + 4)?.try_into().ok()?));
-    if word(0)? != MAGIC {
+    let version = *head.get(3)?;
+    if word(0)? != magic(version) {
         return None;
     }
     let start = at + HEADER_BYTES;
@@ -76,6 +102,7 @@ fn frame_at(file: &Bytes, at: usize, mutant: Option<Mutant>) -> Option<Frame> {
     let body = file.get(start..end)?;
     let whole = mutant == Some(Mutant::NoChecksum) || checksum(at as u64, head.get(..16)?, body) == word(16)?;
     whole.then(|| Frame {
+        version,
         body: file.slice(start..end),
         prev_synced: u64::from_le_bytes(head[8..16].try_into().unwrap_or_default()),
         end,
@@ -133,7 +160,7 @@ fn scan(file: &Bytes, mutant: Option<Mutant>) -> Scan {
     }
 }
 
-fn read_all(file: &dyn File) -> Result<Bytes, FsError> {
+pub(super) fn read_all(file: &dyn File) -> Result<Bytes, FsError> {
     let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(usize::MAX)];
     let count = file.read_at(&mut bytes, 0)?;
     bytes.truncate(count);
@@ -141,12 +168,40 @@ fn read_all(file: &dyn File) -> Result<Bytes, FsError> {
 }
 
 /// Reads the journal without changing it; `None` where there is none.
-pub(super) fn inspect(fs: &dyn FileSystem, dir: &Path) -> Result<Option<Scan>, FsError> {
-    match fs.open(&dir.join(NAME), OpenMode::Read) {
-        Ok(file) => Ok(Some(scan(&read_all(&*file)?, None))),
-        Err(error) if error.kind == FsErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+pub(super) fn inspect(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    mutant: Option<Mutant>,
+) -> Result<Option<Scan>, FsError> {
+    let file = match fs.open(&dir.join(NAME), OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind == FsErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut scan = scan(&read_all(&*file)?, None);
+    if mutant == Some(Mutant::TakesTornTailsForDamage) && scan.written_end > scan.end {
+        scan.damage.push(Damage {
+            file: NAME.to_owned(),
+            from_byte: scan.end as u64,
+            to_byte: scan.written_end as u64,
+            group: None,
+            reason: "a frame does not match its checksum".to_owned(),
+        });
     }
+    Ok(Some(scan))
+}
+
+/// Makes all frames those of another version, whole otherwise.
+pub(super) fn reformat(fs: &dyn FileSystem, dir: &Path, version: u8) -> Result<(), FsError> {
+    let file = fs.open(&dir.join(NAME), OpenMode::Write)?;
+    let old = read_all(&*file)?;
+    let mut at = 0;
+    while let Some(frame) = frame_at(&old, at, None) {
+        let again = framed(&frame.body, at as u64, frame.prev_synced, version);
+        file.write_at(&[&again], at as u64)?;
+        at = frame.end;
+    }
+    file.sync_data()
 }
 
 impl Journal {
@@ -165,7 +220,18 @@ impl Journal {
         let size = file.size().map_err(LogError::Io)?;
         // Pages that never reached the disk must not be believed because the cache still shows them.
         file.advise(0, size, Advice::DropCache);
-        let scan = scan(&read_all(&*file).map_err(LogError::Io)?, mutant);
+        let bytes = read_all(&*file).map_err(LogError::Io)?;
+        let other = any_frame_at(&bytes, 0, None).map(|frame| frame.version);
+        let other = other.filter(|version| *version != VERSION);
+        let reads_it = matches!(
+            mutant,
+            Some(Mutant::ReadsEveryFormat | Mutant::TakesNewerForEmpty)
+        );
+        if let (Some(version), false) = (other, reads_it) {
+            let what = format!("{NAME} has version {}", char::from(version));
+            return Err(LogError::UnsupportedFormat(what));
+        }
+        let scan = scan(&bytes, mutant);
         if let Some(damage) = scan.damage.into_iter().next() {
             return Err(LogError::Damaged(Arc::new(damage)));
         }
@@ -183,6 +249,16 @@ impl Journal {
             allocated: size,
         };
         Ok((journal, scan.records))
+    }
+
+    /// Goes on in another file, whose frames end at `end`.
+    pub(super) fn replace(&mut self, file: Arc<dyn File>, end: u64, allocated: u64) {
+        *self = Self {
+            file,
+            end,
+            synced: end,
+            allocated,
+        };
     }
 
     /// Puts a record at the end of `buffer`, which will be written at [`Journal::end`].

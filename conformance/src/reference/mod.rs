@@ -12,6 +12,7 @@ mod mutant;
 pub mod raft;
 mod reader;
 mod record;
+mod recycle;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,14 @@ pub enum Mutant {
     NoChecksum,
     /// Recovery cuts at the first bad frame, whatever follows (LS-DUR-09).
     CutsAtFirstBadFrame,
+    /// What lies behind the live frames in a file that is used again is taken for frames (LS-DUR-10).
+    BelievesOldBytes,
+    /// The tool that looks for damage finds none (LS-DUR-15).
+    VerifiesNothing,
+    /// It names the place behind the damage (LS-DUR-15).
+    NamesAnotherPlace,
+    /// It takes what a crash tore off for damage (LS-DUR-15).
+    TakesTornTailsForDamage,
     /// A failed sync is answered like a good one (LS-DUR-11).
     IgnoresSyncError,
     /// A failed sync is repeated, and the second answer believed (LS-DUR-11).
@@ -76,6 +84,12 @@ pub enum Mutant {
     AnswersFromCopy,
     /// A run leaves out the first entry of the segments that it crosses into (LS-READ-07).
     LosesSegmentEdge,
+    /// Readers answer no more once the writer is dropped (LS-READ-06).
+    ReadersEndWithWriter,
+    /// Readers answer the thread alone on which the group was opened (LS-READ-06).
+    ReadersKnowOneThread,
+    /// A read beside a truncation answers the front of the old log and the end of the new one (LS-TRN-04).
+    MixesTwoLogs,
     /// A read that is dropped before its answer came ends the store (LS-READ-08).
     DroppedReadEndsStore,
     /// What a purge says of the offsets is not written (LS-DUR-07).
@@ -94,6 +108,10 @@ pub enum Mutant {
     StarvesQuietGroups,
     /// An open group can be removed (LS-GRP-04).
     RemovesOpenGroup,
+    /// The version of the files is not looked at (LS-OPS-02).
+    ReadsEveryFormat,
+    /// Files of another version are taken for a store that was never written (LS-OPS-02).
+    TakesNewerForEmpty,
     /// A task outlives the store (LS-OPS-04).
     RunsAfterClose,
     /// While a write waits, the background lane asks again and again whether it is done (LS-OPS-05).
@@ -144,6 +162,22 @@ impl Mutant {
         ),
         (Self::NoChecksum, "LS-DUR-08", "no history explains the log"),
         (Self::CutsAtFirstBadFrame, "LS-DUR-09", "and nobody says why"),
+        (
+            Self::BelievesOldBytes,
+            "LS-DUR-10",
+            "a frame that had been synced does not match",
+        ),
+        (Self::VerifiesNothing, "LS-DUR-15", "matters, and verify names []"),
+        (
+            Self::NamesAnotherPlace,
+            "LS-DUR-15",
+            "matters, and verify names [Damage",
+        ),
+        (
+            Self::TakesTornTailsForDamage,
+            "LS-DUR-15",
+            "in a store without damage",
+        ),
         (
             Self::IgnoresSyncError,
             "LS-DUR-11",
@@ -204,6 +238,21 @@ impl Mutant {
             "LS-READ-08",
             "append 1 entries: closed",
         ),
+        (
+            Self::ReadersEndWithWriter,
+            "LS-READ-06",
+            "a reader whose writer is gone: entries: closed",
+        ),
+        (
+            Self::ReadersKnowOneThread,
+            "LS-READ-06",
+            "a reader on another thread: entries: closed",
+        ),
+        (
+            Self::MixesTwoLogs,
+            "LS-TRN-04",
+            "which no log between call and answer explains",
+        ),
         (Self::PurgeLosesOffset, "LS-DUR-07", "no history explains the log"),
         (
             Self::TruncationKeepsOffset,
@@ -223,6 +272,16 @@ impl Mutant {
             Self::RemovesOpenGroup,
             "LS-GRP-04",
             "removal of an open group: Ok",
+        ),
+        (
+            Self::ReadsEveryFormat,
+            "LS-OPS-02",
+            "a store of a newer format was opened",
+        ),
+        (
+            Self::TakesNewerForEmpty,
+            "LS-OPS-02",
+            "group 1 was opened: the log runs from",
         ),
         (Self::RunsAfterClose, "LS-OPS-04", "tasks after close"),
         (

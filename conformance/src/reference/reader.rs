@@ -9,12 +9,17 @@ use chronik_core::log_store::{Checkpoint, LogState, Read, SegmentInfo, TimeQuery
 use chronik_core::{Entry, EntryMeta, LogError, LogId, LogIndex, LogReader, Offset, Term, Ticket};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 #[derive(Debug)]
 pub(super) struct MemReader {
     shared: Arc<Shared>,
     model: SharedModel,
+    /// Whether the group has a writer; and where the reader was made. Only mutants ask.
+    is_open: Arc<AtomicBool>,
+    home: ThreadId,
     /// What a mutant answers reads by offset from.
     stale: Mutex<BTreeMap<Offset, Vec<Entry>>>,
     /// What a mutant answers reads by index from.
@@ -42,13 +47,25 @@ impl Drop for Ends {
 }
 
 impl MemReader {
-    pub(super) fn new(shared: Arc<Shared>, model: SharedModel) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, model: SharedModel, is_open: Arc<AtomicBool>) -> Self {
         Self {
             shared,
             model,
+            is_open,
+            home: std::thread::current().id(),
             stale: Mutex::default(),
             copy: Mutex::default(),
         }
+    }
+
+    /// What a mutant refuses to answer.
+    fn check_caller(&self) -> Result<(), LogError> {
+        let refused = match self.shared.options.mutant {
+            Some(Mutant::ReadersEndWithWriter) => !self.is_open.load(Ordering::SeqCst),
+            Some(Mutant::ReadersKnowOneThread) => self.home != std::thread::current().id(),
+            _ => false,
+        };
+        if refused { Err(LogError::Closed) } else { Ok(()) }
     }
 
     /// Answers now, or by a job of the read lane.
@@ -56,7 +73,13 @@ impl MemReader {
         &self,
         look: impl FnOnce(&GroupModel) -> Result<T, LogError> + Send + 'static,
     ) -> Result<Read<T>, LogError> {
-        if !self.shared.options.pending_reads && !self.shared.has(Mutant::DroppedReadEndsStore) {
+        self.check_caller()?;
+        let later = self.shared.options.pending_reads
+            || matches!(
+                self.shared.options.mutant,
+                Some(Mutant::DroppedReadEndsStore | Mutant::MixesTwoLogs)
+            );
+        if !later {
             return look(&locked(&self.model)).map(Read::Ready);
         }
         let answer = Arc::new(Mutex::new(None));
@@ -112,6 +135,10 @@ impl LogReader for MemReader {
             let model = copy.get_or_insert_with(|| locked(&self.model).clone());
             return model.entries(&range, max_bytes).map(Read::Ready);
         }
+        if mutant == Some(Mutant::MixesTwoLogs) {
+            let before = locked(&self.model).clone();
+            return self.answer(move |now| mixed_entries(&before, now, &range, max_bytes));
+        }
         self.answer(move |model| broken_entries(model, range, max_bytes, mutant))
     }
 
@@ -143,6 +170,20 @@ impl LogReader for MemReader {
     fn segments(&self) -> Vec<SegmentInfo> {
         locked(&self.model).segments()
     }
+}
+
+/// The front as it was when the read began, the rest as it is when it ends.
+fn mixed_entries(
+    before: &GroupModel,
+    now: &GroupModel,
+    range: &Range<LogIndex>,
+    max_bytes: u64,
+) -> Result<Vec<Entry>, LogError> {
+    let mut run = before.entries(range, max_bytes)?;
+    let rest = now.entries(range, max_bytes)?;
+    run.truncate(run.len() - run.len() / 4);
+    run.extend(rest.into_iter().skip(run.len()));
+    Ok(run)
 }
 
 /// The entries of a range, as a store answers them that may be broken.

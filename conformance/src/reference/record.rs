@@ -25,6 +25,8 @@ pub(super) enum Change {
     CommitHint(LogIndex),
     Roll(SegmentPolicy, bool),
     Remove,
+    /// The log is empty after this entry and continues at this offset; only a mutant writes it.
+    Restart(LogId, Offset),
     /// Nothing: proves that all before it was synced.
     Close,
 }
@@ -40,6 +42,7 @@ impl Change {
             Self::Checkpoint(checkpoint) => model.set_checkpoint(checkpoint),
             Self::CommitHint(index) => model.set_commit_hint(index),
             Self::Roll(policy, now) => model.roll(policy, now),
+            Self::Restart(last, offset) => model.restart(last, offset),
             Self::Create(_) | Self::Remove | Self::Close => {}
         }
     }
@@ -80,6 +83,7 @@ impl Record {
             Change::Roll(policy, now) => to.u8(8).u64(policy.segment_bytes).u8(u8::from(*now)),
             Change::Remove => to.u8(9),
             Change::Close => to.u8(10),
+            Change::Restart(last, offset) => put_id(to.u8(11), *last).i64(offset.0),
         };
         to.bytes
     }
@@ -124,6 +128,7 @@ impl Record {
             }
             9 => Change::Remove,
             10 => Change::Close,
+            11 => Change::Restart(take_id(&mut from)?, Offset(from.i64()?)),
             _ => return None,
         };
         Some(Self { group, change })

@@ -100,8 +100,15 @@ impl MemStore {
             Err(_) if options.mutant == Some(Mutant::IgnoresLock) => None,
             Err(error) => return Err(LogError::Locked(error.to_string())),
         };
-        let (journal, records) = Journal::recover(fs, dir, options.mutant)?;
+        let (mut journal, records) = Journal::recover(fs, dir, options.mutant)?;
         let groups = replay(records, options.mutant)?;
+        if options.mutant == Some(Mutant::BelievesOldBytes) {
+            let models: Vec<_> = groups
+                .iter()
+                .map(|(group, slot)| (*group, locked(&slot.model).clone()))
+                .collect();
+            super::recycle::use_file_again(&mut journal, fs, dir, &models).map_err(LogError::Io)?;
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 env,
@@ -126,8 +133,26 @@ impl MemStore {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn verify(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<Damage>, FsError> {
-        Ok(journal::inspect(fs, dir)?.map_or_else(Vec::new, |scan| scan.damage))
+    pub fn verify(fs: &dyn FileSystem, dir: &Path, mutant: Option<Mutant>) -> Result<Vec<Damage>, FsError> {
+        let mut damage = journal::inspect(fs, dir, mutant)?.map_or_else(Vec::new, |scan| scan.damage);
+        match mutant {
+            Some(Mutant::VerifiesNothing) => damage.clear(),
+            Some(Mutant::NamesAnotherPlace) => {
+                damage
+                    .iter_mut()
+                    .for_each(|damage| damage.from_byte = damage.to_byte);
+            }
+            _ => {}
+        }
+        Ok(damage)
+    }
+
+    /// Makes a store that is not open one of another version of its format, which no program writes yet or any more.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn reformat(fs: &dyn FileSystem, dir: &Path, version: u8) -> Result<(), FsError> {
+        journal::reformat(fs, dir, version)
     }
 
     /// Where the files are.
@@ -345,7 +370,11 @@ impl LogStore for MemStore {
                 model: Arc::clone(&model),
                 is_open: Arc::clone(&slot.is_open),
             }),
-            reader: Arc::new(MemReader::new(Arc::clone(&self.shared), model)),
+            reader: Arc::new(MemReader::new(
+                Arc::clone(&self.shared),
+                model,
+                Arc::clone(&slot.is_open),
+            )),
         })
     }
 

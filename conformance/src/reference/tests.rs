@@ -95,7 +95,7 @@ fn a_closed_store_proves_its_last_write() {
         open(&disk, &sim, MemOptions::default()),
         Err(LogError::Damaged(_))
     ));
-    let damage = MemStore::verify(&disk, Path::new(DIR)).unwrap();
+    let damage = MemStore::verify(&disk, Path::new(DIR), None).unwrap();
     assert!(
         damage
             .iter()

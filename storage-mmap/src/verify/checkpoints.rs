@@ -1,7 +1,9 @@
 //! Checking the checkpoints that lie in files of their own.
 
 use super::{Findings, is_missing};
-use crate::checkpoint::{CHECKPOINT_HEADER_BYTES, checkpoint_path, decode_header, read_data};
+use crate::checkpoint::{
+    CHECKPOINT_HEADER_BYTES, CheckpointError, checkpoint_path, decode_header, read_data,
+};
 use crate::journal::group_image::{CheckpointNote, GroupImage};
 use chronik_core::GroupId;
 use chronik_core::fs::{FsError, OpenMode};
@@ -30,7 +32,11 @@ fn check_one(findings: &mut Findings<'_>, id: GroupId, note: &CheckpointNote) ->
     let header = match decode_header(&bytes) {
         Ok(header) => header,
         Err(error) => {
-            findings.damaged(&path, 0..header_end, Some(id), error.0);
+            let reason = match error {
+                CheckpointError::Malformed(error) => error.0.to_owned(),
+                CheckpointError::Version(version) => format!("the checkpoint has version {version}"),
+            };
+            findings.damaged(&path, 0..header_end, Some(id), &reason);
             return Ok(());
         }
     };
