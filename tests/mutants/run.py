@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# Builds have a folder of their own: cargo would take what it built of the copy for what it built of the sources.
 WORK = ROOT / "target/mutants"
 PAGE = ROOT / "docs/conformance/mutants.md"
 # What judges a mutant.
@@ -153,7 +154,7 @@ def build(files, judges):
             continue  # It has modules of its own, and is built where it lies.
         write(tree / f"{judge}.rs", (ROOT / source).read_text())
     shutil.copy(ROOT / "Cargo.lock", tree / "Cargo.lock")
-    env = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target"), "CARGO_INCREMENTAL": "0"}
+    env = os.environ | {"CARGO_TARGET_DIR": str(WORK / "build"), "CARGO_INCREMENTAL": "0"}
     command = ["cargo", "build", "--quiet", "--release", "--package", "chronik-mutants"]
     command += [word for judge in judges for word in ("--bin", f"chronik-mutants-{judge}")]
     subprocess.run([*command, "--manifest-path", str(tree / "Cargo.toml")], cwd=tree, env=env, check=True)
@@ -162,7 +163,7 @@ def build(files, judges):
 def guards_of(mutants):
     """The test programs of the guards, built: (package, target) -> program."""
     wanted = sorted({(guard["package"], guard["target"]) for mutant in mutants if (guard := mutant.get("guard"))})
-    env = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target"), "CARGO_INCREMENTAL": "0"}
+    env = os.environ | {"CARGO_TARGET_DIR": str(WORK / "build"), "CARGO_INCREMENTAL": "0"}
     programs = {}
     for package, target in wanted:
         which = ["--lib"] if target == "lib" else ["--test", target]
@@ -189,7 +190,7 @@ def play_guard(program, test, name):
 
 
 def program_of(judge):
-    return ROOT / f"target/release/chronik-mutants-{judge}"
+    return WORK / f"build/release/chronik-mutants-{judge}"
 
 
 def play(judge, name, *filters):

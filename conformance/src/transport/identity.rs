@@ -1,8 +1,9 @@
 //! Who may join, and how a transport ends.
 
 use super::lab::{KEEPALIVE, LANES, LONG, Lab, brief, labelled, peer};
+use super::rig::Certificate;
 use super::{Check, must};
-use crate::check::{Failure, Verdict, ensure};
+use crate::check::{Failure, Marks, Verdict, ensure};
 use chronik_core::NodeId;
 use chronik_core::transport::{BindOptions, CallOutcome, Lane, SendError};
 use futures_lite::future;
@@ -13,6 +14,11 @@ pub(super) const CHECKS: &[Check] = &[
         "TR-ID-01",
         "strangers_are_refused_before_any_message_passes",
         |lab| Box::pin(strangers(lab)),
+    ),
+    must(
+        "TR-TLS-01",
+        "a_peer_without_a_certificate_of_the_clusters_authority_is_refused",
+        |lab| Box::pin(without_certificate(lab)),
     ),
     must(
         "TR-LIFE-01",
@@ -75,6 +81,73 @@ async fn strangers(lab: &Lab<'_>) -> Verdict {
     let mut pair = lab.pair().await?;
     lab.echo(&mut pair.two);
     pair.check_echo(1).await
+}
+
+/// How often each side tries before it counts as refused.
+const TRIES: u64 = 4;
+
+async fn without_certificate(lab: &Lab<'_>) -> Verdict {
+    let strangers = [
+        ("with a certificate of another authority", Certificate::OfAnother),
+        (
+            "that trusts the cluster and has a certificate of another authority",
+            Certificate::OfAnotherTrustingTheCluster,
+        ),
+        ("without a certificate", Certificate::Missing),
+    ];
+    for (what, certificate) in strangers {
+        let (Some(mut one), Some(mut two)) = (
+            lab.secured(1, Certificate::OfTheCluster).await?,
+            lab.secured(2, certificate).await?,
+        ) else {
+            lab.marks.hit(Marks::NOT_DECLARED);
+            return Ok(());
+        };
+        let (seen, seen_back) = (lab.echo(&mut two), lab.echo(&mut one));
+        let (there, back) = (lab.rig.wire(two.local), lab.rig.wire(one.local));
+        one.transport.set_peers(vec![peer(two.id, there.address())]);
+        two.transport.set_peers(vec![peer(one.id, back.address())]);
+        let end = lab.now() + LONG;
+        while there.attempts().min(back.attempts()) < TRIES {
+            ensure!(lab.now() < end, "a node {what} is not dialled again");
+            for (from, to) in [(&one, two.id), (&two, one.id)] {
+                let connected = from.state(to).connected;
+                ensure!(!connected, "node {} has a session with a node {what}", from.id);
+                let sent = from.transport.send(to, Lane::Control, labelled(1, 8));
+                ensure!(sent.is_err(), "a message for a node {what} was accepted");
+            }
+            lab.sleep(Duration::from_millis(20)).await;
+        }
+        ensure!(
+            seen.len() + seen_back.len() == 0,
+            "messages passed to or from a node {what}"
+        );
+        lab.marks.hit("peers refused");
+        one.transport.close().await;
+        two.transport.close().await;
+    }
+    members_with_certificates(lab).await?;
+    lab.marks.require(&["peers refused", "members connected"])
+}
+
+async fn members_with_certificates(lab: &Lab<'_>) -> Verdict {
+    let member = |id| lab.secured(id, Certificate::OfTheCluster);
+    let (Some(one), Some(mut two)) = (member(1).await?, member(2).await?) else {
+        return Ok(());
+    };
+    lab.echo(&mut two);
+    let wire = lab.rig.wire(two.local);
+    one.transport.set_peers(vec![peer(two.id, wire.address())]);
+    lab.connected(&one, two.id, true).await?;
+    let message = labelled(7, 5000);
+    let outcome = one.call(two.id, Lane::Bulk, &message, LONG).await;
+    ensure!(
+        outcome == CallOutcome::Answered(message),
+        "a call between members ended as {}",
+        brief(&outcome)
+    );
+    lab.marks.hit("members connected");
+    Ok(())
 }
 
 async fn closing(lab: &Lab<'_>) -> Verdict {

@@ -1,6 +1,6 @@
 //! Nodes, links and readers for checks.
 
-use super::rig::{Harm, Process, Rig, Wire};
+use super::rig::{Certificate, Harm, Process, Rig, Wire};
 use crate::check::{Failure, Marks, Verdict};
 use crate::world::net::Way;
 use crate::world::{Prng, Seed, locked};
@@ -128,7 +128,19 @@ impl<'a> Lab<'a> {
     }
 
     pub(super) async fn node_with(&self, options: BindOptions) -> Result<Node, Failure> {
-        let (process, id) = (self.rig.process(), options.hello.node);
+        self.node_of(self.rig.process(), options).await
+    }
+
+    /// A node that shows this certificate; `None` where the subject has no TLS.
+    pub(super) async fn secured(&self, id: u64, certificate: Certificate) -> Result<Option<Node>, Failure> {
+        match self.rig.secured(certificate) {
+            Some(process) => self.node_of(process, Self::options(id)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn node_of(&self, process: Box<dyn Process>, options: BindOptions) -> Result<Node, Failure> {
+        let id = options.hello.node;
         let bound = process.factory().bind(options).await;
         let Bound {
             transport,

@@ -26,7 +26,7 @@ mod size;
 mod sockets;
 mod wire_faults;
 
-pub use rig::{Harm, Process, Rig, Wire};
+pub use rig::{Certificate, Harm, Process, Rig, Wire};
 pub use simulated::Simulated;
 pub use sockets::Sockets;
 

@@ -16,6 +16,12 @@ pub trait Rig: Send + Sync {
     /// A process that binds transports.
     fn process(&self) -> Box<dyn Process>;
 
+    /// A process that binds transports with TLS and shows this certificate; `None` where the subject has no TLS.
+    fn secured(&self, certificate: Certificate) -> Option<Box<dyn Process>> {
+        let _ = certificate;
+        None
+    }
+
     /// Runs the check; a check that does not end is a failure.
     fn run(&self, check: LocalFuture<'_, Verdict>) -> Verdict;
 
@@ -30,6 +36,19 @@ pub trait Rig: Send + Sync {
 
     /// How long checks look for something that shall not happen, or shall not happen too often.
     fn patience(&self) -> Duration;
+}
+
+/// What a process shows to its peers, and whom it trusts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// It has a certificate of the cluster's authority, and trusts that one.
+    OfTheCluster,
+    /// It has one of another authority, and trusts that one.
+    OfAnother,
+    /// It has one of another authority, and trusts the cluster's.
+    OfAnotherTrustingTheCluster,
+    /// It has none: its TLS is off.
+    Missing,
 }
 
 /// A process of the subject.

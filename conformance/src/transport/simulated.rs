@@ -1,9 +1,9 @@
 //! The reference: the transport over the simulated network.
 
 use super::Backend;
-use super::rig::{Harm, Process, Rig, Wire};
+use super::rig::{Certificate, Harm, Process, Rig, Wire};
 use crate::check::{Failure, LocalFuture, Verdict};
-use crate::world::net::{NetMutant, NetOptions, SimTransportFactory, Way};
+use crate::world::net::{NetMutant, NetOptions, Papers, SimTransportFactory, Way};
 use crate::world::{Seed, SimEnv, SimNet, SimNode};
 use chronik_core::env::{Clock, Env};
 use chronik_core::transport::TransportFactory;
@@ -59,6 +59,22 @@ impl Rig for SimRig {
             factory: self.net.factory(&node),
             node,
         })
+    }
+
+    fn secured(&self, certificate: Certificate) -> Option<Box<dyn Process>> {
+        let (ours, theirs) = (Some("ours"), Some("theirs"));
+        let papers = match certificate {
+            Certificate::OfTheCluster => Papers::new(ours, ours),
+            Certificate::OfAnother => Papers::new(theirs, theirs),
+            Certificate::OfAnotherTrustingTheCluster => Papers::new(theirs, ours),
+            Certificate::Missing => Papers::default(),
+        };
+        let number = self.count.fetch_add(1, Ordering::SeqCst);
+        let node = self.sim.node(self.seed.child("process").nth(number));
+        Some(Box::new(SimProcess {
+            factory: self.net.factory(&node).with_papers(papers),
+            node,
+        }))
     }
 
     fn run(&self, check: LocalFuture<'_, Verdict>) -> Verdict {

@@ -1,7 +1,7 @@
 //! Transports over real sockets: real time, and proxies on loopback for wires.
 
 use super::Backend;
-use super::rig::{Harm, Process, Rig, Wire};
+use super::rig::{Certificate, Harm, Process, Rig, Wire};
 use crate::check::{Failure, LocalFuture, Verdict};
 use crate::world::net::Way;
 use crate::world::real::{Proxy, RealEnv, block_on};
@@ -18,14 +18,30 @@ use std::time::Duration;
 pub struct Sockets<F> {
     name: &'static str,
     make: F,
+    secured: Option<Secured>,
     skips: Vec<(&'static str, &'static str)>,
 }
+
+/// Makes the factory of a process with a certificate.
+type Secured = fn(Env, Certificate) -> Arc<dyn TransportFactory>;
 
 impl<F: Fn(Env) -> Arc<dyn TransportFactory> + Clone + Send + Sync + 'static> Sockets<F> {
     /// A backend; `make` gives each process its factory.
     pub fn new(name: &'static str, make: F) -> Self {
         let skips = vec![("TR-REC-04", "names of loopback cannot be made to lead elsewhere")];
-        Self { name, make, skips }
+        Self {
+            name,
+            make,
+            secured: None,
+            skips,
+        }
+    }
+
+    /// The transport has TLS; `secured` gives a process its factory with such a certificate.
+    #[must_use]
+    pub fn with_tls(mut self, secured: fn(Env, Certificate) -> Arc<dyn TransportFactory>) -> Self {
+        self.secured = Some(secured);
+        self
     }
 
     /// Does not run the checks of `clause`, with the reason.
@@ -45,6 +61,7 @@ impl<F: Fn(Env) -> Arc<dyn TransportFactory> + Clone + Send + Sync + 'static> Ba
         Box::new(SocketRig {
             env: RealEnv::new(seed).env(),
             make: self.make.clone(),
+            secured: self.secured,
             wires: Mutex::new(Vec::new()),
         })
     }
@@ -61,6 +78,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 struct SocketRig<F> {
     env: Env,
     make: F,
+    secured: Option<Secured>,
     wires: Mutex<Vec<Arc<Proxy>>>,
 }
 
@@ -73,6 +91,11 @@ impl<F: Fn(Env) -> Arc<dyn TransportFactory> + Send + Sync> Rig for SocketRig<F>
         Box::new(SocketProcess {
             factory: (self.make)(self.env.clone()),
         })
+    }
+
+    fn secured(&self, certificate: Certificate) -> Option<Box<dyn Process>> {
+        let factory = self.secured?(self.env.clone(), certificate);
+        Some(Box::new(SocketProcess { factory }))
     }
 
     fn run(&self, check: LocalFuture<'_, Verdict>) -> Verdict {

@@ -6,6 +6,8 @@
     reason = "a test says its seed, and fails by panics"
 )]
 
+#[path = "../common/authority.rs"]
+mod authority;
 mod calls;
 mod faults;
 mod fixture;

@@ -169,6 +169,12 @@ fn greet(
     if !state.links.is_open(peer, own) || !state.links.is_open(own, peer) {
         return Err("no answer".to_owned());
     }
+    let listener_refuses =
+        !there.papers.accept(here.papers) && !here.has(NetMutant::AsksNoCertificateOfDiallers);
+    let refused = listener_refuses || !here.papers.accept(there.papers);
+    if refused && !here.has(NetMutant::TrustsAnyCertificate) {
+        return Err("its certificate is of another authority".to_owned());
+    }
     let (mine, theirs) = (&here.options.hello, &there.options.hello);
     // A node that has no cluster yet talks to everybody.
     let apart = mine.cluster_id != theirs.cluster_id;

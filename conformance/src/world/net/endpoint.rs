@@ -1,8 +1,8 @@
 //! A bound transport as the network sees it.
 
-use super::NetMutant;
 use super::inbound::Inbox;
 use super::session::Session;
+use super::{NetMutant, Papers};
 use crate::world::SimNode;
 use bytes::Bytes;
 use chronik_core::transport::{BindOptions, CallOutcome, Lane, PeerState, SendError};
@@ -52,6 +52,7 @@ pub(super) struct Endpoint {
     pub(super) calls: BTreeMap<u64, Pending>,
     /// Whether nobody is let in any more.
     pub(super) is_deaf: bool,
+    pub(super) papers: Papers,
     mutant: Option<NetMutant>,
     /// The address book changed, or the end came.
     pub(super) changed: Arc<Event>,
@@ -77,6 +78,7 @@ impl Endpoint {
             inbox: Inbox::default(),
             calls: BTreeMap::new(),
             is_deaf: false,
+            papers: Papers::default(),
             mutant,
             changed: Arc::default(),
         }

@@ -25,6 +25,7 @@ mod inbound;
 mod lane;
 mod link;
 mod mutant;
+mod papers;
 mod pump;
 mod session;
 mod sim_transport;
@@ -34,6 +35,7 @@ mod wire;
 
 pub use link::LinkDelay;
 pub use mutant::NetMutant;
+pub use papers::Papers;
 pub use sim_transport::SimTransportFactory;
 pub use wire::Way;
 

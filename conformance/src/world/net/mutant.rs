@@ -64,6 +64,10 @@ pub enum NetMutant {
     AcceptsOtherNode,
     /// Nodes of other versions are let in (TR-ID-01).
     AcceptsOtherVersion,
+    /// Certificates are not looked at (TR-TLS-01).
+    TrustsAnyCertificate,
+    /// Who dials need not have one (TR-TLS-01).
+    AsksNoCertificateOfDiallers,
     /// Closing drops what is queued (TR-LIFE-01).
     CloseDropsQueue,
     /// A task outlives the transport (TR-LIFE-01).
@@ -149,6 +153,16 @@ impl NetMutant {
         (Self::AcceptsOtherCluster, "TR-ID-01", "a node of another cluster"),
         (Self::AcceptsOtherNode, "TR-ID-01", "a node with another id"),
         (Self::AcceptsOtherVersion, "TR-ID-01", "a node of another version"),
+        (
+            Self::TrustsAnyCertificate,
+            "TR-TLS-01",
+            "a node with a certificate of another authority",
+        ),
+        (
+            Self::AsksNoCertificateOfDiallers,
+            "TR-TLS-01",
+            "a node that trusts the cluster and has a certificate of another authority",
+        ),
         (
             Self::CloseDropsQueue,
             "TR-LIFE-01",

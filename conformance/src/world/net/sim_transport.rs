@@ -4,7 +4,7 @@ use super::endpoint::{CallSlot, Endpoint, Pending, Stage};
 use super::inbound::SimInbound;
 use super::lane::{Frame, place};
 use super::session::{end_side, unbind};
-use super::{Net, NetMutant, State, dial};
+use super::{Net, NetMutant, Papers, State, dial};
 use crate::world::SimNode;
 use bytes::Bytes;
 use chronik_core::transport::{
@@ -24,11 +24,20 @@ use std::time::Duration;
 pub struct SimTransportFactory {
     net: Arc<Net>,
     process: SimNode,
+    papers: Papers,
 }
 
 impl SimTransportFactory {
-    pub(super) const fn new(net: Arc<Net>, process: SimNode) -> Self {
-        Self { net, process }
+    pub(super) fn new(net: Arc<Net>, process: SimNode) -> Self {
+        let papers = Papers::default();
+        Self { net, process, papers }
+    }
+
+    /// Shows a certificate, and wants one of its peers.
+    #[must_use]
+    pub const fn with_papers(mut self, papers: Papers) -> Self {
+        self.papers = papers;
+        self
     }
 
     fn bind_now(&self, options: BindOptions) -> Result<Bound, String> {
@@ -39,7 +48,8 @@ impl SimTransportFactory {
         state
             .trace
             .note(now, format_args!("bind {local} {}", options.hello.node));
-        let endpoint = Endpoint::new(self.process.clone(), options, local, state.mutant);
+        let mut endpoint = Endpoint::new(self.process.clone(), options, local, state.mutant);
+        endpoint.papers = self.papers;
         let peers = endpoint.peers.clone();
         state.endpoints.insert(id, endpoint);
         let shared = Arc::new(SimTransport {
