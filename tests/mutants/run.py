@@ -234,6 +234,8 @@ def judge_partitions(name):
             return {"killed": True, "by": [], "saw": f"the runs did not end within {LIMIT_S} s", "seeds": "-"}
         if run.returncode != 0:
             break
+    if run.returncode == 0:
+        return {"killed": False, "by": [], "saw": "-", "seeds": f"0 of {PARTITION_RUNS} fail"}
     found = re.findall(r"^CHRONIK_SEED=(\S+) ([a-z-]+): (.*)", run.stdout, re.M)
     count = len({seed for seed, _, _ in found})
     scenes = re.findall(r"^scene: (.*): ([a-z-]+): (.*)", run.stdout, re.M)
@@ -241,7 +243,7 @@ def judge_partitions(name):
     rules = list(dict.fromkeys(rule for _, rule, _ in scenes + found))
     saw = (scenes + found)[0][2] if rules else run.stdout.strip().split("\n")[-1]
     by = [f"`{rule}`" for rule in rules] or ["the count of what must happen"]
-    return {"killed": run.returncode != 0, "by": by, "saw": saw, "seeds": seeds}
+    return {"killed": True, "by": by, "saw": saw, "seeds": seeds}
 
 
 def broken_by(check):
