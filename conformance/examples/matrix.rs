@@ -38,6 +38,15 @@ const fn suite(name: &'static str, subject: &'static str) -> Column {
 
 const CONTRACTS: &[Contract] = &[
     Contract {
+        title: "File system",
+        page: "log-store.md",
+        prefix: "FS",
+        columns: &[
+            suite("simulated disk", "simulated disk"),
+            suite("ext4", "storage-mmap on ext4"),
+        ],
+    },
+    Contract {
         title: "Log store",
         page: "log-store.md",
         prefix: "LS",
@@ -141,15 +150,17 @@ fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
 }
 
-fn clauses(page: &str) -> Result<Vec<Clause>, Box<dyn Error>> {
+fn clauses(page: &str, prefix: &str) -> Result<Vec<Clause>, Box<dyn Error>> {
     let text = read(&root().join("docs/contract").join(page))?;
     let clauses = rows(&text).filter_map(|cells| match cells.as_slice() {
-        [id, level @ ("MUST" | "SHOULD"), guarantee, _, judged_by] => Some(Clause {
-            id: (*id).to_owned(),
-            level: (*level).to_owned(),
-            says: first_sentence(guarantee),
-            judged_by: (*judged_by).to_owned(),
-        }),
+        [id, level @ ("MUST" | "SHOULD"), guarantee, _, judged_by] if id.starts_with(prefix) => {
+            Some(Clause {
+                id: (*id).to_owned(),
+                level: (*level).to_owned(),
+                says: first_sentence(guarantee),
+                judged_by: (*judged_by).to_owned(),
+            })
+        }
         _ => None,
     });
     Ok(clauses.collect())
@@ -270,7 +281,7 @@ fn recorded(named: &[&str], clause: &Clause, reason: &str, notes: &mut Notes) ->
 }
 
 fn table(folder: &Path, contract: &Contract, out: &mut String) -> Result<(), Box<dyn Error>> {
-    let clauses = clauses(contract.page)?;
+    let clauses = clauses(contract.page, contract.prefix)?;
     let mut notes = Notes::default();
     let columns: Vec<Vec<String>> = contract
         .columns
@@ -295,7 +306,9 @@ fn table(folder: &Path, contract: &Contract, out: &mut String) -> Result<(), Box
         let link = format!("[{id}](../contract/{})", contract.page);
         writeln!(out, "| {link} | {level} | {says} | {} |", cells.join(" | "))?;
     }
-    out.push('\n');
+    if !notes.0.is_empty() {
+        out.push('\n');
+    }
     for (number, note) in notes.0.iter().enumerate() {
         writeln!(out, "{}. {note}", number + 1)?;
     }

@@ -1,6 +1,7 @@
 //! Checks that a backend keeps the contracts of `chronik-core`, and the simulated world they run in.
 //!
 //! - [`consensus`]: checks of the consensus contract, in simulated clusters under random faults.
+//! - [`file_system`]: checks of what a store relies on below it: a file system whose power can be cut.
 //! - [`log_store`]: checks of the log store contract, for any backend.
 //! - [`transport`]: checks of the transport contract, for transports over sockets or a simulated network.
 //! - [`world`]: a disk that loses what was not synced, a clock, tasks and disk threads that move step by step.
@@ -11,6 +12,7 @@
 
 pub mod check;
 pub mod consensus;
+pub mod file_system;
 pub mod log_store;
 pub mod model;
 pub mod reference;

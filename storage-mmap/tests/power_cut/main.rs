@@ -5,15 +5,17 @@
 //! they are missing the test is skipped, and where `CI` is set a skip is a failure.
 
 mod content;
+mod ext4;
 mod mount;
 mod rig;
 mod unsynced;
 mod writer;
 
 use chronik_conformance::check::{Level, Trial};
-use chronik_conformance::runner;
+use chronik_conformance::{file_system, runner};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
 /// Set in the process that has mounts of its own.
 const INSIDE: &str = "CHRONIK_POWER_CUT_INSIDE";
@@ -55,7 +57,11 @@ fn main() -> ExitCode {
                 }),
             }
         };
-        vec![
+        let mut trials = file_system::trials(&Arc::new(ext4::Ext4 {
+            missing: obstacle.clone(),
+        }));
+        trials.iter_mut().for_each(|trial| trial.skip = skip.clone());
+        trials.extend([
             trial(
                 "FS-01",
                 "acknowledged_writes_survive_power_cuts_on_ext4",
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
                 true,
             ),
             trial("FS-03", "the_rig_loses_what_was_not_synced", 4, false),
-        ]
+        ]);
+        trials
     })
 }

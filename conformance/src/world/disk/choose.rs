@@ -74,6 +74,34 @@ impl Chooser for DropFirst {
     }
 }
 
+/// What only a mutant does: once something was lost, everything behind it is lost too.
+pub(super) struct InOrder<'a> {
+    chooser: &'a mut dyn Chooser,
+    in_order: bool,
+    lost: bool,
+}
+
+impl<'a> InOrder<'a> {
+    pub(super) fn new(chooser: &'a mut dyn Chooser, in_order: bool) -> Self {
+        Self {
+            chooser,
+            in_order,
+            lost: false,
+        }
+    }
+}
+
+impl Chooser for InOrder<'_> {
+    fn choose(&mut self, options: usize) -> usize {
+        if self.in_order && self.lost {
+            return 0;
+        }
+        let choice = self.chooser.choose(options);
+        self.lost |= options > 1 && choice == 0;
+        choice
+    }
+}
+
 /// Goes through all combinations of choices: crash with it, call [`Enumerate::advance`], and repeat until that
 /// says no. The subject must offer the same choices after the same answers.
 #[derive(Clone, Debug, Default)]

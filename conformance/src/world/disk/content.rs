@@ -118,9 +118,11 @@ impl Content {
         }
     }
 
-    /// Everything reaches the medium.
-    pub(super) fn sync(&mut self) {
-        self.medium.resize(self.cache.len(), 0);
+    /// Everything reaches the medium; but for the length, where a mutant `keeps_length`.
+    pub(super) fn sync(&mut self, keeps_length: bool) {
+        if !keeps_length {
+            self.medium.resize(self.cache.len(), 0);
+        }
         for sector in std::mem::take(&mut self.dirty).into_keys() {
             put_sector(&mut self.medium, sector, &sector_of(&self.cache, sector));
         }

@@ -2,7 +2,7 @@
 
 use super::fault::{Op, fs_error};
 use super::names::FileNode;
-use super::{Shared, locked};
+use super::{DiskMutant, Shared, locked};
 use bytes::Bytes;
 use chronik_core::fs::{Advice, File, FsError, FsErrorKind};
 use std::ops::Range;
@@ -107,8 +107,10 @@ impl File for SimFile {
     fn sync_data(&self) -> Result<(), FsError> {
         let mut control = locked(&self.shared.control);
         match control.admit(Op::Sync, &self.path)? {
+            None if self.shared.has(DiskMutant::SyncsNothing) => Ok(()),
             None => {
-                locked(&self.node.content).sync();
+                let keeps_length = self.shared.has(DiskMutant::SyncKeepsOldLength);
+                locked(&self.node.content).sync(keeps_length);
                 Ok(())
             }
             Some(failure) => {

@@ -23,14 +23,17 @@ mod choose;
 mod content;
 mod fault;
 mod file;
+mod mutant;
 mod names;
 #[cfg(test)]
 mod tests;
 
 pub use choose::{Chooser, DropAll, DropFirst, Enumerate, KeepAll, KeepFirst};
 pub use fault::{DiskStats, Fault, Op};
+pub use mutant::DiskMutant;
 
 use super::{Seed, locked};
+use choose::InOrder;
 use chronik_core::fs::{DirEntry, DirLock, File, FileSystem, FsError, FsErrorKind, OpenMode};
 use content::Content;
 use fault::{Control, fs_error};
@@ -61,6 +64,13 @@ struct Shared {
     control: Mutex<Control>,
     used_bytes: Arc<AtomicU64>,
     root: Arc<DirNode>,
+    mutant: Option<DiskMutant>,
+}
+
+impl Shared {
+    fn has(&self, mutant: DiskMutant) -> bool {
+        self.mutant == Some(mutant)
+    }
 }
 
 /// A simulated disk. Clones are the same disk.
@@ -86,15 +96,27 @@ impl SimDisk {
     /// An empty disk whose own decisions (how much of a failing write happens) follow `seed`.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        Self::with_root(seed, Arc::new(DirNode::default()), Arc::default())
+        Self::broken(seed, None)
     }
 
-    fn with_root(seed: Seed, root: Arc<DirNode>, used_bytes: Arc<AtomicU64>) -> Self {
+    /// An empty disk that breaks one guarantee.
+    #[must_use]
+    pub fn broken(seed: Seed, mutant: Option<DiskMutant>) -> Self {
+        Self::with_root(seed, Arc::new(DirNode::default()), Arc::default(), mutant)
+    }
+
+    fn with_root(
+        seed: Seed,
+        root: Arc<DirNode>,
+        used_bytes: Arc<AtomicU64>,
+        mutant: Option<DiskMutant>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 control: Mutex::new(Control::new(seed)),
                 used_bytes,
                 root,
+                mutant,
             }),
         }
     }
@@ -119,8 +141,10 @@ impl SimDisk {
 
     fn survivors(&self, chooser: &mut dyn Chooser, unit: Unit, seed: Seed) -> Self {
         let used_bytes = Arc::default();
-        let root = PowerCut::new(chooser, unit, Arc::clone(&used_bytes)).dir(&self.shared.root);
-        Self::with_root(seed, root, used_bytes)
+        let mutant = self.shared.mutant;
+        let mut in_order = InOrder::new(chooser, mutant == Some(DiskMutant::LosesInOrder));
+        let root = PowerCut::new(&mut in_order, unit, Arc::clone(&used_bytes)).dir(&self.shared.root);
+        Self::with_root(seed, root, used_bytes, mutant)
     }
 
     /// Cuts the power before the `step`-th changing call of this disk's life; 0 is the first.
@@ -338,6 +362,10 @@ impl FileSystem for SimDisk {
         }
         let group = Arc::new(AtomicBool::new(false));
         locked(&from_dir.names).set(&from_name, None, &group);
+        let group = match self.shared.has(DiskMutant::RenamesInSteps) {
+            true => Arc::default(),
+            false => group,
+        };
         locked(&to_dir.names).set(&to_name, Some(node), &group);
         Ok(())
     }
@@ -361,7 +389,8 @@ impl FileSystem for SimDisk {
         let mut control = locked(&self.shared.control);
         match control.admit(Op::SyncDir, path)? {
             None => {
-                locked(&dir.names).sync();
+                let keeps_old = self.shared.has(DiskMutant::DirSyncKeepsOldNames);
+                locked(&dir.names).sync(keeps_old);
                 Ok(())
             }
             Some(failure) => {

@@ -89,8 +89,13 @@ impl Names {
         });
     }
 
-    pub(super) fn sync(&mut self) {
-        for change in std::mem::take(&mut self.pending) {
+    /// Makes all changes durable; but for those that take a name away, where a mutant `keeps_old` ones.
+    pub(super) fn sync(&mut self, keeps_old: bool) {
+        let changes = std::mem::take(&mut self.pending);
+        for change in changes
+            .into_iter()
+            .filter(|change| !keeps_old || change.to.is_some())
+        {
             change.group.store(true, Ordering::SeqCst);
             apply(&mut self.medium, change);
         }
