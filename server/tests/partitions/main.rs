@@ -29,13 +29,14 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs that say something: these happen in any few dozen of them.
-const MUST_HAPPEN: [&str; 18] = [
+const MUST_HAPPEN: [&str; 19] = [
     "batches acknowledged",
     "epochs served",
     "crashes",
     "kills at the bucket",
     "unknown outcomes",
     "requests without an answer",
+    "leaders stopped",
     "retries deduplicated",
     "last batches sent again",
     "segments uploaded",
@@ -81,7 +82,7 @@ fn play_scenes() -> bool {
         met.merge(&report.marks);
     }
     say(&format!("scenes met: {met}"));
-    if let Err(missed) = met.require(&["deposed leaders asked"]) {
+    if let Err(missed) = met.require(&scenes::MUST_HAPPEN) {
         say(&format!("error: the scenes say nothing: {missed}"));
         sound = false;
     }
@@ -159,7 +160,12 @@ fn survey_seeds(text: &str) -> ExitCode {
     let faults = AtomicUsize::new(0);
     let outcome = survey::survey(batch, |number| {
         let plan = Plan::random(batch.base.child("partitions").nth(number));
-        let ends = |fault: &Fault| matches!(fault, Fault::StartAll | Fault::Heal | Fault::Resume(_));
+        let ends = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::StartAll | Fault::Heal | Fault::Resume(_) | Fault::ResumeAll
+            )
+        };
         let count = plan.faults.iter().filter(|(_, fault)| !ends(fault)).count();
         faults.fetch_add(count, Ordering::SeqCst);
         let report = run(&plan);

@@ -20,7 +20,9 @@ pub(crate) enum Fault {
     PowerCutAll,
     StartAll,
     Pause(u64),
+    PauseLeader,
     Resume(u64),
+    ResumeAll,
     IsolateLeader,
     Isolate(u64),
     CutOneWay(u64, u64),
@@ -234,6 +236,7 @@ fn add(faults: &mut Vec<(Duration, Fault)>, at: Duration, kind: u64, prng: &mut 
         }
         1 => faults.extend([(at, Fault::PowerCut(node)), (later, Fault::StartAll)]),
         2 => faults.extend([(at, Fault::PowerTorn(node)), (later, Fault::StartAll)]),
+        3 if node == other => faults.extend([(at, Fault::PauseLeader), (later, Fault::ResumeAll)]),
         3 => faults.extend([(at, Fault::Pause(node)), (later, Fault::Resume(node))]),
         4 => {
             let fault = [

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Batches that a client of Kafka has on their way at most.
-const WINDOW: u64 = 5;
+pub(crate) const WINDOW: u64 = 5;
 
 /// The base offset, with which a batch begins.
 const OFFSET_BYTES: usize = 8;
@@ -97,6 +97,30 @@ pub(crate) async fn send_again(
         Box::pin(async move {
             let progress = served.partition.produce(batch, Acks::All, true)?;
             progress.outcome().await.map(|outcome| outcome.base_offset)
+        })
+    });
+    sent.await.ok()
+}
+
+/// Batches in one request, as they are sent again; none where no answer came.
+pub(crate) async fn send_together(
+    access: &Access,
+    node: u64,
+    batches: &[Bytes],
+) -> Option<Vec<Result<i64, PartitionError>>> {
+    let batches: Vec<BytesMut> = batches.iter().map(|batch| BytesMut::from(&batch[..])).collect();
+    let sent = access.call(node, Duration::from_secs(2), |served| {
+        Box::pin(async move {
+            let produce = |batch| served.partition.produce(batch, Acks::All, true);
+            let sent: Vec<_> = batches.into_iter().map(produce).collect();
+            let mut answers = Vec::new();
+            for progress in sent {
+                answers.push(match progress {
+                    Ok(progress) => progress.outcome().await.map(|outcome| outcome.base_offset),
+                    Err(error) => Err(error),
+                });
+            }
+            answers
         })
     });
     sent.await.ok()

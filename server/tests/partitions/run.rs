@@ -252,6 +252,13 @@ impl Cluster {
             Fault::Pause(_) | Fault::Resume(_) | Fault::SlowDisk(..) | Fault::SyncFails(_) => {
                 self.disturb(fault);
             }
+            Fault::PauseLeader => {
+                if let Some((node, _)) = self.leader() {
+                    self.disturb(Fault::Pause(node));
+                    self.world.oracle.marks.hit("leaders stopped");
+                }
+            }
+            Fault::ResumeAll => (1..=NODES).for_each(|node| self.disturb(Fault::Resume(node))),
             Fault::IsolateLeader => {
                 if let Some((node, _)) = self.leader() {
                     self.world.net.isolate(&[NodeId(node)], &self.all());
@@ -362,7 +369,7 @@ impl Cluster {
     }
 
     /// Every replica has everything that was acknowledged, and they agree.
-    fn judge(&mut self) -> Result<(), String> {
+    pub(crate) fn judge(&mut self) -> Result<(), String> {
         self.expect("all replicas have applied the same", Self::is_level)?;
         let partitions = self.world.access.partitions();
         let state = |partition: &Arc<Partition>| {
