@@ -2,7 +2,9 @@
 
 lost                 an acknowledged record is in no replica's log, or not in the longest
 moved                an acknowledged record lies at another offset than the one acknowledged
-duplicate            a record of an idempotent producer lies at two offsets
+duplicate            a record of an idempotent producer lies at two offsets, and its client did not write it again in a new
+                     epoch
+refused              a batch was refused as out of order, though the log has what it follows
 reordered            records of one idempotent producer lie in another order than they were sent in
 inconsistent-offset  two records were seen at one offset: by acknowledgement, poll, or in a log
 divergent            two replicas hold different records at one offset, or one has a hole
@@ -17,16 +19,17 @@ unread               an acknowledged record was below the end of what a consumer
 from bisect import bisect_left
 from collections import defaultdict
 
-from .history import FAILED, OK
+from .history import FAILED, IN_FLIGHT, OK
 
 
 class Checker:
-    """Checks one history; `anomalies` is a list of (name, text)."""
+    """Checks one history; `anomalies` is a list of (name, text), `again` tells of the records that their clients wrote again."""
 
     def __init__(self, history):
         self.history = history
         self.sends = {send.value: send for send in history.sends}
-        self.anomalies = []
+        self.anomalies, self.again = [], []
+        self.began = {(epoch.producer, epoch.producer_id, epoch.epoch): epoch for epoch in history.epochs}
         self.longest = {partition: max(nodes.values(), key=end_of, default=[])
                         for partition, nodes in history.logs.items()}
 
@@ -37,6 +40,7 @@ class Checker:
         self.check_values_are_unique()
         self.check_acknowledged()
         self.check_producers()
+        self.check_refusals()
         self.check_offsets()
         self.check_replicas()
         self.check_origin()
@@ -73,13 +77,37 @@ class Checker:
                 if send is None or not send.idempotent:
                     continue
                 if value in seen:
-                    self.found("duplicate", f"{value} at {partition}:{seen[value]} and {partition}:{offset}")
+                    self.check_repeat(send, partition, seen[value], offset)
+                    seen[value] = offset
                     continue
                 seen[value] = offset
                 before = last.get(send.producer)
                 if before is not None and order[before] > order[value]:
                     self.found("reordered", f"{value} at {partition}:{offset} after {before}, which was sent later")
                 last[send.producer] = value
+
+    def check_repeat(self, send, partition, one, other):
+        """A client that begins a new epoch numbers anew what it has in flight and sends it again, and no broker can tell that
+        from a new record: what was stored before its answer got lost is there twice. librdkafka does so where it believes
+        that nothing was stored (librdkafka 4953), and says it. Whatever does not look like that is a duplicate."""
+        writings = self.history.writings.get(partition, {})
+        first, second = writings.get(one), writings.get(other)
+        text = f"{send.value} at {partition}:{one} ({told(first)}) and {partition}:{other} ({told(second)})"
+        epoch = second and self.began.get((send.producer, second.producer_id, second.epoch))
+        in_flight = first and second and first.after < IN_FLIGHT and second.before < IN_FLIGHT
+        is_later = first and second and first.producer_id == second.producer_id and first.epoch < second.epoch
+        if epoch and in_flight and is_later and send.offset != one:
+            self.again.append(f"{text}, as the client said: {epoch.why}")
+        else:
+            self.found("duplicate", text)
+
+    def check_refusals(self):
+        """A new epoch is the client's own doing only where the broker was right to refuse the old one."""
+        for epoch in self.history.epochs:
+            old = (epoch.producer_id, epoch.epoch - 1)
+            for partition, sequence in epoch.refused:
+                if self.history.ends.get(partition, {}).get(old, -1) >= sequence - 1:
+                    self.found("refused", f"sequence {sequence} of producer {old[0]} epoch {old[1]} in {partition}: {epoch.why}")
 
     def check_offsets(self):
         values = {}
@@ -160,6 +188,13 @@ class Checker:
             below = send.outcome == OK and send.partition == partition and 0 <= send.offset <= end
             if below and send.value not in read:
                 self.found("unread", f"{reader} read {partition} up to {end} and not {send.value} at {send.offset}")
+
+
+def told(writing):
+    """How a record was written, in words."""
+    if writing is None:
+        return "unknown how"
+    return f"producer {writing.producer_id} epoch {writing.epoch} sequence {writing.sequence}"
 
 
 def end_of(log):

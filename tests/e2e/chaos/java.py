@@ -21,6 +21,8 @@ class JavaProducing:
 
     def __init__(self, cluster, topic, name, directory, rate=200):
         self.name, self.sends, self.fatal, self.acked = name, [], [], 0
+        # This client does not say which epochs it begins.
+        self.begun = []
         self.outcomes, self.gave_up = {}, False
         config = directory / f"{name}.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in CONFIG.items()))

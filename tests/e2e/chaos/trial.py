@@ -17,8 +17,8 @@ from harness.log_client import LogClient
 from harness.network import Network
 from harness.paths import CACHE
 
-from .checker import check
-from .history import OK, History
+from .checker import Checker
+from .history import OK, History, ends_of_epochs, writings_of_repeats
 from .disks import Disks
 from .java import JavaProducing
 from .links import Links
@@ -51,13 +51,17 @@ def at_rest(cluster):
 
 
 def replica_logs(cluster):
-    logs = {}
+    """The log of every replica, how those records were written that are in one more than once, and the ends of the epochs."""
+    logs, writings, ends = {}, {}, {}
     for node in cluster.nodes:
         with LogClient(node.port, timeout=60, host=node.host) as client:
             for partition in range(PARTITIONS):
-                records = client.records(TOPIC, partition)
-                logs.setdefault(partition, {})[node.node_id] = [(r[0], decode(bytes(r[3]))) for r in records]
-    return logs
+                batches = client.batches(TOPIC, partition)
+                log = [(r[0], decode(bytes(r[3]))) for batch in batches for r in batch.records()]
+                logs.setdefault(partition, {})[node.node_id] = log
+                writings.setdefault(partition, {}).update(writings_of_repeats(batches, log))
+                ends.setdefault(partition, {}).update(ends_of_epochs(batches))
+    return {"logs": logs, "writings": writings, "ends": ends}
 
 
 def finish(workers):
@@ -99,10 +103,14 @@ def run(cluster, seconds, rng, sorts=("processes",), report=print, client=None):
     finish(consumers)
     history = History(sends=[send for producer in producers for send in producer.sends],
                       polls=[poll for consumer in consumers for poll in consumer.polls],
-                      logs=replica_logs(cluster), faults=nemesis.noted())
+                      faults=nemesis.noted(), epochs=[epoch for producer in producers for epoch in producer.begun],
+                      **replica_logs(cluster))
     problems = [problem for producer in producers for problem in producer.fatal]
-    anomalies = check(history) + [("fatal", problem) for problem in problems]
+    checker = Checker(history)
+    anomalies = checker.run() + [("fatal", problem) for problem in problems]
     tell(history, anomalies, report)
+    for text in checker.again:
+        report(f"  written again by its client: {text}")
     for kind, reason in [pair for one in faults for pair in one.skipped.items()]:
         report(f"not done: {kind}, because {reason}")
     return history, anomalies
@@ -133,7 +141,7 @@ def tell(history, anomalies, report):
     polled = sum(len(poll.records) for poll in history.polls)
     stored = sum(max(map(len, nodes.values())) for nodes in history.logs.values())
     report(f"{len(history.sends)} sends ({outcomes[OK]} acknowledged), {stored} stored, {polled} polled; faults "
-           f"{dict(sorted(faults.items()))}; {len(anomalies)} anomalies")
+           f"{dict(sorted(faults.items()))}; {len(history.epochs)} new epochs; {len(anomalies)} anomalies")
     for name, text in anomalies[:20]:
         report(f"  {name}: {text}")
 

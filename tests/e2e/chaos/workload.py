@@ -1,12 +1,14 @@
 """Clients that write down what they did: librdkafka producers and consumers on threads of their own."""
 
 import hashlib
+import logging
+import re
 import threading
 import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
-from .history import OK, UNKNOWN, Poll, Send
+from .history import OK, UNKNOWN, Epoch, Poll, Send
 
 POOL = hashlib.shake_256(b"chronik chaos").digest(1 << 14)
 IMPATIENT = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "log_level": 0,
@@ -49,19 +51,50 @@ class Worker(threading.Thread):
             self.problem = f"{self.name}: {type(error).__name__}: {error}"
 
 
+class Epochs(logging.Handler):
+    """Which epochs a producer of librdkafka begins, and why, as it says itself. `logger` is for the client, which is to log
+    `debug=eos`."""
+
+    BEGAN = re.compile(r"bumped epoch to PID{Id:(\d+),Epoch:(\d+)}")
+    WHY = re.compile(r"ProduceRequest for .* failed due to .*|Beginning partition drain in .*")
+    REFUSED = re.compile(r"ProduceRequest for \S+ \[(\d+)\] .* skipped sequence numbers "
+                         r"\(PID{Id:\d+,Epoch:(\d+)}, base seq (\d+)")
+
+    def __init__(self, name):
+        super().__init__()
+        self.producer, self.begun, self.why, self.refused = name, [], [], []
+        self.logger = logging.Logger(name)
+        self.logger.addHandler(self)
+
+    def emit(self, record):
+        said = record.getMessage()
+        if why := self.WHY.search(said):
+            self.why.append(why.group())
+        if refused := self.REFUSED.search(said):
+            self.refused.append(tuple(map(int, refused.groups())))
+        if began := self.BEGAN.search(said):
+            number, epoch = map(int, began.groups())
+            refused = [(partition, sequence) for partition, of, sequence in self.refused if of == epoch - 1]
+            self.begun.append(Epoch(self.producer, number, epoch, "; ".join(self.why), time.time(), refused))
+            self.why, self.refused = [], []
+
+
 class Producing:
     """One producer at a steady rate over all partitions. Each record becomes a Send, in the order of sending."""
 
     def __init__(self, cluster, topic, partitions, name, rate=300, config=None):
         self.topic, self.partitions, self.name, self.rate = topic, partitions, name, rate
         self.sends, self.fatal, self.acked = [], [], 0
+        epochs = Epochs(name)
+        self.begun = epochs.begun
         # A delivery that fails for good is no proof that the record is not there: its outcome is unknown. When messages
         # run out of time, librdkafka begins a new epoch and writes again what is in flight, so that what is in the log
         # already is there twice: they get more time than an outage may last.
         self.producer = Producer({
             "bootstrap.servers": cluster.bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 2,
             "message.timeout.ms": 300000, "request.timeout.ms": 5000, "retry.backoff.ms": 20,
-            "retry.backoff.max.ms": 200, "error_cb": self.on_error, **IMPATIENT, **(config or {})})
+            "retry.backoff.max.ms": 200, "error_cb": self.on_error, **IMPATIENT, "debug": "eos", "log_level": 7,
+            **(config or {})}, logger=epochs.logger)
         self.worker = Worker(name, self.work)
         self.worker.start()
 
