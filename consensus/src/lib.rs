@@ -5,6 +5,7 @@
 //! - [`standalone`]: one replica; an entry is committed when it is durable. No round trip.
 
 pub mod async_raft;
+mod margin;
 mod membership;
 pub mod raft_rs;
 pub mod standalone;

@@ -16,7 +16,8 @@ use chronik_core::consensus::{
 use chronik_core::log_store::{Purge, SegmentPolicy};
 use chronik_core::proposal::ProposeError;
 use chronik_core::{
-    EntryKind, GroupId, LogIndex, LogReader, LogStore, NodeId, Offset, Outcome, Proposal, ReplicaId, Term,
+    EntryKind, GroupId, LogError, LogIndex, LogReader, LogStore, NodeId, Offset, Outcome, Proposal,
+    ReplicaId, Term,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -220,6 +221,35 @@ fn more_than_the_limit_in_flight_is_refused_and_has_no_effect() {
         Offset(500),
         "the refused proposal took no place"
     );
+}
+
+#[test]
+fn commands_are_taken_where_records_are_refused() {
+    let disk = SimDisk::new(Seed(6));
+    let world = World::new(Seed(6), &disk);
+    let group = world.open().group;
+    disk.set_capacity(Some(disk.used_bytes() + (2 << 20)));
+    let full = |proposal| match group.propose(proposal) {
+        Ok(handle) => {
+            world.sim.block_on(handle.outcome()).unwrap();
+            false
+        }
+        Err(error) => {
+            assert_eq!(error, ProposeError::Log(LogError::Full));
+            true
+        }
+    };
+    let taken = (1..500).take_while(|_| !full(records(9_000))).count();
+    assert!(taken > 50, "{taken} entries fitted");
+    for number in 0..20 {
+        let command = Proposal {
+            kind: EntryKind::Command,
+            record_count: 0,
+            ..records(0)
+        };
+        assert!(!full(command), "command {number} is refused");
+    }
+    assert!(full(records(9_000)), "there is room for records again");
 }
 
 #[test]

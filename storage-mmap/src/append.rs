@@ -68,11 +68,7 @@ impl Inner {
     /// Whether `bytes` of entries more can be taken. What was taken must be copied into segments some day, and what
     /// waits may need another journal file, so space for that must be there now.
     pub(crate) fn admit(self: &Arc<Self>, bytes: u64) -> Result<(), LogError> {
-        let owed = self.uncopied_bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        let needed = owed
-            .saturating_add(self.options.free_bytes_min)
-            .saturating_add(self.journal_wants.load(Ordering::Relaxed));
-        let enough = || self.free_bytes.load(Ordering::Relaxed) >= needed;
+        let enough = || self.has_space_for(bytes);
         if enough() && !self.is_full() {
             return Ok(());
         }
@@ -91,5 +87,14 @@ impl Inner {
             self.set_full(false);
         }
         Ok(())
+    }
+
+    /// Whether `bytes` of entries fit beside what is owed, as far as was last seen.
+    pub(crate) fn has_space_for(&self, bytes: u64) -> bool {
+        let owed = self.uncopied_bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        let needed = owed
+            .saturating_add(self.options.free_bytes_min)
+            .saturating_add(self.journal_wants.load(Ordering::Relaxed));
+        self.free_bytes.load(Ordering::Relaxed) >= needed
     }
 }

@@ -353,7 +353,11 @@ impl Inner {
     }
 
     /// Makes everything durable that a group keeps in the journal.
-    fn sweep(self: &Arc<Self>, background: &mut Background, group: &Arc<Group>) -> Result<(), FsError> {
+    pub(crate) fn sweep(
+        self: &Arc<Self>,
+        background: &mut Background,
+        group: &Arc<Group>,
+    ) -> Result<(), FsError> {
         self.store_checkpoints(group)?;
         self.copy_group(background, group, u64::MAX)?;
         let mut writer = locked(&group.writer);

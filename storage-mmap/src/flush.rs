@@ -120,6 +120,14 @@ impl Inner {
         self.start_background();
     }
 
+    /// Writes what the store itself has to say, on the caller's thread, while nobody else uses the store. Journal files
+    /// that are not needed are free after it.
+    pub(crate) fn flush_control(self: &Arc<Self>) -> Result<(), LogError> {
+        self.raise_floor(&locked(&self.journal));
+        while !locked(&self.pending).control.is_empty() && self.flush_step() == Progress::Done {}
+        self.check_health()
+    }
+
     /// Writes everything that waits, on the caller's thread, and ends the journal.
     pub(crate) fn flush_all_and_close(self: &Arc<Self>) -> Result<(), LogError> {
         let mut progress = Progress::Done;

@@ -53,6 +53,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         dir,
         file_bytes: options.journal_file_bytes,
         files_max: options.journal_files_max,
+        free_bytes_min: options.free_bytes_min,
     };
     let recovered = replayed.recovered;
     let journal =
@@ -81,8 +82,54 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         let live = replayed.entries.remove(id).unwrap_or_default();
         deliver(&inner, *id, image, &replayed.found, live)?;
     }
+    make_space(&inner)?;
     inner.start_background();
     Ok(inner)
+}
+
+/// On a disk that is nearly full: copies what only the journal has. Its space is there as a rule, in segments that were
+/// not synced before, and counts twice until then. Where the journal itself got less than a file, its older files are
+/// freed before anything else, as the store may be killed again.
+fn make_space(inner: &Arc<Inner>) -> Result<(), LogError> {
+    let wanted = {
+        let journal = locked(&inner.journal);
+        journal.is_short().then(|| journal.holders(1))
+    };
+    if wanted.is_none() && inner.has_space_for(0) {
+        return Ok(());
+    }
+    let groups: Vec<_> = locked(&inner.groups).values().cloned().collect();
+    {
+        let mut background = locked(&inner.background);
+        for group in groups.iter().filter(|group| group.damaged.is_none()) {
+            let holds = wanted.as_ref().is_some_and(|holders| holders.contains(&group.id));
+            let made = if holds {
+                inner.sweep(&mut background, group)
+            } else {
+                inner.copy_group(&mut background, group, u64::MAX)
+            };
+            allow_full(inner, made)?;
+        }
+    }
+    inner.flush_control()?;
+    if wanted.is_some() {
+        let rolled = locked(&inner.journal).roll_over();
+        allow_full(inner, rolled.map(drop))?;
+        inner.flush_control()?;
+    }
+    inner.look_at_space();
+    Ok(())
+}
+
+/// A full disk is no reason not to open.
+fn allow_full(inner: &Inner, made: Result<(), FsError>) -> Result<(), LogError> {
+    match made {
+        Err(error) if error.kind == FsErrorKind::NoSpace => {
+            inner.set_full(true);
+            Ok(())
+        }
+        other => other.map_err(io_error),
+    }
 }
 
 /// Makes the directories and their names durable.
@@ -471,12 +518,10 @@ fn admit(inner: &Arc<Inner>, group: &Arc<Group>, tail: TailEntry) -> Result<(), 
     let uncopied = inner.uncopied_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
     if uncopied > inner.options.copy_bytes {
         // Copied now, so that recovery needs no more memory than the running store.
-        let mut background = locked(&inner.background);
-        match inner.copy_group(&mut background, group, u64::MAX) {
-            Ok(()) => {}
-            Err(error) if error.kind == FsErrorKind::NoSpace => inner.set_full(true),
-            Err(error) => return Err(io_error(error)),
-        }
+        allow_full(
+            inner,
+            inner.copy_group(&mut locked(&inner.background), group, u64::MAX),
+        )?;
         ring::evict(&inner.ring, inner.options.tail_bytes_max);
     }
     Ok(())

@@ -4,6 +4,7 @@ use super::counters::count;
 use super::descriptor::Descriptor;
 use super::replica::Replica;
 use super::state::Draft;
+use crate::margin::needed_bytes;
 use async_raft::ClientWriteError;
 use async_raft::raft::ClientWriteRequest;
 use chronik_core::consensus::Membership;
@@ -35,7 +36,8 @@ impl Replica {
         }
         let term = self.check_leads()?;
         let permit = self.limits.admit(bytes).ok_or(ProposeError::Overloaded)?;
-        self.write(|writer| writer.reserve(bytes))
+        let needed = needed_bytes(proposal.kind, bytes);
+        self.write(|writer| writer.reserve(needed))
             .map_err(|error| match error {
                 LogError::Closed => ProposeError::Closed,
                 error => ProposeError::Log(error),

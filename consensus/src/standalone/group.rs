@@ -1,6 +1,7 @@
 //! One unreplicated group.
 
 use super::{StandaloneOptions, unsupported};
+use crate::margin::needed_bytes;
 use bytes::{Bytes, BytesMut};
 use chronik_core::consensus::{
     ConsensusError, ConsensusGroup, GroupSpec, GroupStatus, Maintenance, Matched, Member, Membership,
@@ -154,7 +155,8 @@ impl StandaloneGroup {
         let mut tail = self.tail();
         let (index, base_offset) = (tail.last.next(), tail.next_offset);
         let writer = tail.writer.as_mut().ok_or(ProposeError::Closed)?;
-        writer.reserve(payload.len() as u64).map_err(ProposeError::Log)?;
+        let needed = needed_bytes(kind, payload.len() as u64);
+        writer.reserve(needed).map_err(ProposeError::Log)?;
         if kind == EntryKind::Data {
             self.stamp(&mut payload, base_offset);
         }

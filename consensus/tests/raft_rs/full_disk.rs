@@ -2,7 +2,8 @@
 
 use crate::cluster::{Cluster, member, records, voters};
 use chronik_core::consensus::{ConsensusError, MembershipChange, Role};
-use chronik_core::{GroupId, LogError};
+use chronik_core::proposal::ProposeError;
+use chronik_core::{EntryKind, GroupId, LogError, Outcome, Proposal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -94,6 +95,38 @@ fn replicas_that_share_a_disk_which_fills_are_silent_until_there_is_space() {
             })
         });
     }
+}
+
+#[test]
+fn commands_are_taken_where_records_are_refused() {
+    let cluster = Cluster::of(1, 3);
+    let leader = cluster.elect();
+    cluster.commit(leader, 1, 1);
+    let group = cluster.group(leader);
+    let disk = &cluster.disks[&leader];
+    disk.set_capacity(Some(disk.used_bytes() + (2 << 20)));
+    let full = |proposal| {
+        let outcome = cluster.wait("an outcome", group.propose(proposal).unwrap().outcome());
+        match outcome {
+            Outcome::Committed(_) => false,
+            Outcome::NotCommitted(error) => {
+                assert_eq!(error, ProposeError::Log(LogError::Full));
+                true
+            }
+            Outcome::Unknown(error) => panic!("{error:?}"),
+        }
+    };
+    let taken = (1..500).take_while(|_| !full(records(9_000, 1))).count();
+    assert!(taken > 50, "{taken} entries fitted");
+    for round in 0..20 {
+        let command = Proposal {
+            kind: EntryKind::Command,
+            record_count: 0,
+            ..records(0, 1)
+        };
+        assert!(!full(command), "command {round} is refused");
+    }
+    assert!(full(records(9_000, 1)), "there is room for records again");
 }
 
 #[test]

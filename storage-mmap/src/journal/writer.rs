@@ -47,6 +47,8 @@ pub(crate) struct JournalConfig {
     pub(crate) dir: PathBuf,
     pub(crate) file_bytes: u64,
     pub(crate) files_max: usize,
+    /// What opening must leave free on the file system.
+    pub(crate) free_bytes_min: u64,
 }
 
 /// The journal as its one writer sees it.
@@ -98,13 +100,9 @@ impl JournalWriter {
             next_sequence: found.next_sequence,
             active: None,
         };
-        journal.start_file(found.end, found.chain)?;
+        let bytes = journal.first_bytes();
+        journal.start_file(found.end, found.chain, bytes)?;
         Ok(journal)
-    }
-
-    /// Bytes at the end of each file that only the store's own records and hard states may use.
-    fn reserve_bytes(&self) -> u64 {
-        (self.config.file_bytes / 8).min(1 << 20)
     }
 
     /// How many bytes of frames fit into the file that takes them now.
@@ -112,7 +110,9 @@ impl JournalWriter {
         let (Some(active), Some(file)) = (&self.active, self.files.back()) else {
             return 0;
         };
-        let kept = PREAMBLE_BYTES + if privileged { 0 } else { self.reserve_bytes() };
+        // The end of each file is for the store's own records and hard states.
+        let reserve_bytes = (file.file_bytes / 8).min(1 << 20);
+        let kept = PREAMBLE_BYTES + if privileged { 0 } else { reserve_bytes };
         file.file_bytes.saturating_sub(active.end + kept)
     }
 
@@ -232,7 +232,23 @@ impl JournalWriter {
             return Ok(());
         };
         let (start, chain) = (file.start + active.end, active.chain);
-        self.start_file(start, chain)
+        self.start_file(start, chain, self.wanted_bytes(&self.head()))
+    }
+
+    /// Goes on in a file that is there already; false where there is none.
+    pub(crate) fn roll_over(&mut self) -> Result<bool, FsError> {
+        let found = self.has_free(self.wanted_bytes(&self.head()));
+        if found {
+            self.roll()?;
+        }
+        Ok(found)
+    }
+
+    /// Whether the file that takes frames is shorter than others, because there was no space for more.
+    pub(crate) fn is_short(&self) -> bool {
+        self.files
+            .back()
+            .is_some_and(|file| file.file_bytes < self.config.file_bytes)
     }
 
     fn head(&self) -> Record {
@@ -244,11 +260,32 @@ impl JournalWriter {
         self.config.file_bytes.max(head.frame_bytes().saturating_mul(4))
     }
 
-    fn start_file(&mut self, start: u64, chain: u32) -> Result<(), FsError> {
+    /// How long the first file of an opening must be. Where a whole one would take of what is kept free, it is just long
+    /// enough for what frees space: a store that was killed on a full disk must open.
+    fn first_bytes(&self) -> u64 {
+        let head = self.head();
+        let wanted = self.wanted_bytes(&head);
+        let kept = wanted.saturating_add(self.config.free_bytes_min);
+        let has_space = || {
+            self.fs
+                .free_bytes(&self.config.dir)
+                .is_ok_and(|free| free >= kept)
+        };
+        if self.has_free(wanted) || has_space() {
+            wanted
+        } else {
+            (self.config.file_bytes / 16).max(head.frame_bytes().saturating_mul(4))
+        }
+    }
+
+    fn has_free(&self, wanted: u64) -> bool {
+        self.free.iter().any(|slot| slot.file_bytes >= wanted)
+    }
+
+    fn start_file(&mut self, start: u64, chain: u32, wanted: u64) -> Result<(), FsError> {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let head = self.head();
-        let wanted = self.wanted_bytes(&head);
         let place = self.free.iter().position(|slot| slot.file_bytes >= wanted);
         let (slot, file) = match place {
             Some(place) => {
@@ -319,6 +356,8 @@ impl JournalWriter {
             // What was made of it must not stay in the way of a later attempt.
             drop(file);
             let _ = self.fs.remove(&path);
+            // Nor in that of a smaller one.
+            let _ = self.fs.sync_dir(&journal_dir(&self.config.dir));
             return Err(error);
         }
         self.next_slot += 1;
@@ -348,7 +387,7 @@ impl JournalWriter {
             .collect()
     }
 
-    /// Frees the files below the durable floor.
+    /// Frees the files below the durable floor. Those that no roll would take are removed.
     fn release(&mut self) {
         while self.files.len() > 1
             && let Some(file) = self.files.front()
@@ -359,6 +398,15 @@ impl JournalWriter {
                 file_bytes: file.file_bytes,
             });
             self.files.pop_front();
+        }
+        let (fs, config, count) = (&self.fs, &self.config, self.free.len());
+        self.free.retain(|slot| {
+            // What cannot be removed now may be later.
+            slot.file_bytes >= config.file_bytes || fs.remove(&slot_path(&config.dir, slot.slot)).is_err()
+        });
+        if self.free.len() < count {
+            // Their space returns with their names gone; nothing depends on that.
+            let _ = fs.sync_dir(&journal_dir(&config.dir));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod basics;
 mod damage;
+mod full;
 mod golden;
 mod kit;
 mod model;

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A proposal that has no place in the log yet.
-struct Fresh {
-    proposal: Proposal,
-    sender: ProposalSender,
+pub(super) struct Fresh {
+    pub(super) proposal: Proposal,
+    pub(super) sender: ProposalSender,
     permit: Permit,
     since: Duration,
 }
@@ -195,7 +195,7 @@ impl Group {
                 bytes += next.proposal.payload.len() as u64;
                 batch.push(next);
             }
-            self.propose_batch(context, batch, bytes)?;
+            self.propose_batch(context, batch)?;
         }
         Ok(())
     }
@@ -210,12 +210,9 @@ impl Group {
         }
     }
 
-    fn propose_batch(&mut self, context: &Context, batch: Vec<Fresh>, bytes: u64) -> Result<(), LogError> {
-        if !self.has_room_for_proposals(batch.len(), bytes)? {
-            for fresh in batch {
-                let error = ProposeError::Log(LogError::Full);
-                fresh.sender.finish(Outcome::NotCommitted(error));
-            }
+    fn propose_batch(&mut self, context: &Context, batch: Vec<Fresh>) -> Result<(), LogError> {
+        let batch = self.with_room(batch)?;
+        if batch.is_empty() {
             return Ok(());
         }
         let raft = &self.raw.raft;

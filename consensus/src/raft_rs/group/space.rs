@@ -5,8 +5,11 @@
 //! a leader would not fit. Other groups write to the same disk, so that a round's entries may not fit all the same: it is
 //! not begun then. The replica is silent, as if it were cut off, and goes on when there is space.
 
+use super::proposals::Fresh;
 use super::{Context, Group};
-use chronik_core::LogError;
+use crate::margin::needed_bytes;
+use chronik_core::proposal::ProposeError;
+use chronik_core::{EntryKind, LogError, Outcome};
 use raft::eraftpb::Entry;
 
 /// What a log writes beside the payload of an entry, at most.
@@ -22,6 +25,13 @@ fn bytes_of(entries: &[Entry]) -> u64 {
         .sum()
 }
 
+fn refuse(batch: Vec<Fresh>) {
+    for fresh in batch {
+        let error = ProposeError::Log(LogError::Full);
+        fresh.sender.finish(Outcome::NotCommitted(error));
+    }
+}
+
 impl Group {
     /// Whether these entries fit beside what is not written yet.
     ///
@@ -31,12 +41,39 @@ impl Group {
         self.has_room(bytes_of(entries))
     }
 
-    /// Whether entries with so many bytes of payload fit beside what is not written yet.
+    /// The proposals that fit beside what is not written yet. The others are told that the log is full: all, or those
+    /// with records.
     ///
     /// # Errors
     /// The log failed: the group must stop.
-    pub(super) fn has_room_for_proposals(&mut self, count: usize, bytes: u64) -> Result<bool, LogError> {
-        self.has_room(bytes + count as u64 * BESIDE_ENTRY_BYTES)
+    pub(super) fn with_room(&mut self, batch: Vec<Fresh>) -> Result<Vec<Fresh>, LogError> {
+        if self.has_room_for_proposals(&batch)? {
+            return Ok(batch);
+        }
+        let (records, commands): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|fresh| fresh.proposal.kind == EntryKind::Data);
+        refuse(records);
+        if self.has_room_for_proposals(&commands)? {
+            return Ok(commands);
+        }
+        refuse(commands);
+        Ok(Vec::new())
+    }
+
+    fn has_room_for_proposals(&mut self, batch: &[Fresh]) -> Result<bool, LogError> {
+        let payload = |fresh: &Fresh| fresh.proposal.payload.len() as u64;
+        let bytes = batch
+            .iter()
+            .map(|fresh| payload(fresh) + BESIDE_ENTRY_BYTES)
+            .sum();
+        let has_records = batch.iter().any(|fresh| fresh.proposal.kind == EntryKind::Data);
+        let kind = if has_records {
+            EntryKind::Data
+        } else {
+            EntryKind::Command
+        };
+        self.has_room(needed_bytes(kind, bytes))
     }
 
     /// Whether the first entry of a leader would fit.
