@@ -74,6 +74,12 @@ impl Marks {
     /// The mark of a check that needs a capability which the subject does not declare: nothing was judged then.
     pub(crate) const NOT_DECLARED: &str = "not declared";
 
+    /// Counts the random runs that a check looked at, in the order of their seeds, up to the first that breaks its clause.
+    pub const SEEDS: &str = "seeds";
+
+    /// Counts the random runs that were made; several checks may look at one.
+    pub const RUNS: &str = "runs played";
+
     /// Counts one.
     pub fn hit(&self, mark: &'static str) {
         self.add(mark, 1);

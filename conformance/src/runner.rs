@@ -70,6 +70,8 @@ pub struct Line {
 pub struct Report {
     /// The lines.
     pub lines: Vec<Line>,
+    /// How long the whole run took.
+    pub took: Duration,
 }
 
 impl Report {
@@ -85,6 +87,13 @@ impl Report {
         )
     }
 
+    /// How many random runs were made, and how many that is in a minute; `None` where there were none.
+    #[must_use]
+    pub fn random_runs(&self) -> Option<(u64, u64)> {
+        let count = self.lines.iter().map(|line| line.marks.count(Marks::RUNS)).sum();
+        (count > 0).then(|| (count, per_minute(count, self.took)))
+    }
+
     /// The checks that failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
         self.lines.iter().filter_map(|line| match &line.status {
@@ -94,6 +103,18 @@ impl Report {
             _ => None,
         })
     }
+}
+
+/// Does something, and says how long that took.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    (work(), began.elapsed())
+}
+
+/// How many there are in a minute where `count` took so long.
+pub(crate) fn per_minute(count: u64, took: Duration) -> u64 {
+    let millis = took.as_millis().max(1);
+    u64::try_from(u128::from(count) * 60_000 / millis).unwrap_or(u64::MAX)
 }
 
 /// Runs one check; a panic of the backend is an error, which counts as a failure.
@@ -211,12 +232,12 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
         args.seed, args.effort
     ));
     let mut done = |line: &Line| say(&text_of(line));
-    let supervised = if args.inline {
-        None
-    } else {
-        supervise::run(&selected, &args, &mut done)
-    };
-    let report = supervised.unwrap_or_else(|| run_here(&selected, &args, &mut done));
+    let (mut report, took) = timed(|| {
+        let supervised = (!args.inline).then(|| supervise::run(&selected, &args, &mut done));
+        let supervised = supervised.flatten();
+        supervised.unwrap_or_else(|| run_here(&selected, &args, &mut done))
+    });
+    report.took = took;
     let (passed, failed, skipped) = report.counts();
     for (name, failure) in report.failures() {
         let seed = args.seed;
@@ -242,6 +263,9 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
             say(&format!("error: {path}: {error}"));
             return ExitCode::from(2);
         }
+    }
+    if let Some((count, rate)) = report.random_runs() {
+        say(&format!("\n{count} random runs, {rate} a minute"));
     }
     say(&format!("\n{passed} passed, {failed} failed, {skipped} skipped"));
     if failed == 0 {

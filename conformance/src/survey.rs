@@ -5,10 +5,11 @@
 //! such a run does not need.
 
 use crate::check::Marks;
-use crate::runner::say;
+use crate::runner::{per_minute, say, timed};
 use crate::world::Seed;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// How many seeds a survey plays, and what they are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ pub struct Outcome {
     pub marks: Marks,
     passed: u64,
     failed: u64,
+    took: Duration,
 }
 
 impl Outcome {
@@ -85,7 +87,9 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} seeds passed, {} seeds failed", self.passed, self.failed)
+        let Self { passed, failed, .. } = self;
+        let rate = per_minute(passed + failed, self.took);
+        write!(f, "{passed} seeds passed, {failed} seeds failed, {rate} a minute")
     }
 }
 
@@ -100,26 +104,29 @@ pub fn survey(batch: Batch, play: impl Fn(u64) -> Played + Sync) -> Outcome {
 
 fn play_all(batch: Batch, play: impl Fn(u64) -> Played + Sync) -> Outcome {
     let (next, failed, marks) = (AtomicU64::new(0), AtomicU64::new(0), Marks::default());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    if number >= batch.count {
-                        return;
+    let ((), took) = timed(|| {
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::SeqCst);
+                        if number >= batch.count {
+                            return;
+                        }
+                        let played = play(number);
+                        marks.merge(&played.marks);
+                        failed.fetch_add(u64::from(!played.breaches.is_empty()), Ordering::SeqCst);
                     }
-                    let played = play(number);
-                    marks.merge(&played.marks);
-                    failed.fetch_add(u64::from(!played.breaches.is_empty()), Ordering::SeqCst);
-                }
-            });
-        }
+                });
+            }
+        })
     });
     let failed = failed.into_inner();
     Outcome {
         marks,
         passed: batch.count - failed,
         failed,
+        took,
     }
 }
 
@@ -188,7 +195,8 @@ mod tests {
         assert_eq!(played.into_inner().unwrap(), (0..40).collect());
         assert_eq!(outcome.marks.count("runs"), 40);
         assert!(!outcome.is_clean());
-        assert_eq!(outcome.to_string(), "36 seeds passed, 4 seeds failed");
+        let said = outcome.to_string();
+        assert!(said.starts_with("36 seeds passed, 4 seeds failed, ") && said.ends_with(" a minute"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use chronik_conformance::log_store::{self, Backend, Scale};
 use chronik_conformance::reference::{MemOptions, MemStore};
+use chronik_conformance::runner::Args;
 use chronik_core::log_store::{SegmentPolicy, StoreHealth};
 use chronik_core::{Env, FileSystem, GroupId, GroupLog, LogError, LogStore, Ticket, Watch};
 use std::path::Path;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// The variable that says how the store behaves.
 const BAD: &str = "CHRONIK_BAD";
+/// A store that behaves well.
+const WELL: &str = "well";
 /// The only check that opens this group.
 const GROUP: GroupId = GroupId(7);
 const ITS_CLAUSE: &str = "LS-BAS-01";
@@ -41,6 +44,7 @@ fn behave_badly(how: &str) {
                 std::thread::park_timeout(Duration::from_millis(1));
             }
         }
+        WELL => {}
         _ => panic!("it panics"),
     }
 }
@@ -148,24 +152,97 @@ fn judge(how: &str, says: &str) -> Result<(), String> {
     }
 }
 
+/// Runs this program as the conformance run of a good store; returns how it ended and what it printed.
+fn run_well(arguments: &[&str]) -> Result<(Option<i32>, String), String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let run = Command::new(program)
+        .args(arguments)
+        .env(BAD, WELL)
+        .env_remove("CHRONIK_REPORT_DIR")
+        .output()
+        .map_err(|error| error.to_string())?;
+    Ok((
+        run.status.code(),
+        String::from_utf8_lossy(&run.stdout).into_owned(),
+    ))
+}
+
+/// What cargo-nextest asks of a test program: a list, a list of what is ignored, and one test by its name.
+fn judge_as_nextest() -> Result<(), String> {
+    let all = log_store::index();
+    let listed: String = all
+        .iter()
+        .map(|(clause, _, name)| format!("{clause} {name}: test\n"))
+        .collect();
+    let (first, last) = (all.first(), all.last());
+    let (Some((clause, _, name)), Some((_, _, other))) = (first, last) else {
+        return Err("there are no checks".to_owned());
+    };
+    let one = format!("{clause} {name}");
+    let expected = [
+        (vec!["--list", "--format", "terse"], 0, listed.as_str()),
+        (vec!["--list", "--format", "terse", "--ignored"], 0, ""),
+    ];
+    for (arguments, code, out) in expected {
+        let got = run_well(&arguments)?;
+        if got != (Some(code), out.to_owned()) {
+            return Err(format!("{arguments:?}: {got:?}"));
+        }
+    }
+    let (code, out) = run_well(&[&one, "--nocapture", "--exact"])?;
+    let ran = out.lines().filter(|line| line.starts_with("test ")).count();
+    if code != Some(0) || ran != 1 || out.contains(other) || !out.ends_with("1 passed, 0 failed, 0 skipped\n")
+    {
+        return Err(format!("{one}: {code:?}\n{out}"));
+    }
+    Ok(())
+}
+
+/// The tests of this program by name.
+fn tests() -> Vec<(String, Box<dyn Fn() -> Result<(), String>>)> {
+    let judged = |(how, says): &(&'static str, &'static str)| {
+        let (how, says) = (*how, *says);
+        let test: Box<dyn Fn() -> Result<(), String>> = Box::new(move || judge(how, says));
+        (format!("a store that {how}"), test)
+    };
+    let mut tests: Vec<_> = WAYS.iter().map(judged).collect();
+    tests.push((
+        "a run is understood by nextest".to_owned(),
+        Box::new(judge_as_nextest),
+    ));
+    tests
+}
+
 fn main() -> ExitCode {
     if std::env::var_os(BAD).is_some() {
         return log_store::main(Bad);
     }
-    let mut failed = 0;
-    if std::env::args().any(|argument| argument == "--list") {
-        WAYS.iter()
-            .for_each(|(how, _)| println!("a store that {how}: test"));
-        return ExitCode::SUCCESS;
-    }
-    for (how, says) in WAYS {
-        let verdict = judge(how, says);
-        failed += usize::from(verdict.is_err());
-        match verdict {
-            Ok(()) => println!("test a store that {how} ... ok"),
-            Err(what) => println!("test a store that {how} ... FAILED\n{what}"),
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(wrong) => {
+            println!("error: {wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for (name, test) in tests().iter().filter(|(name, _)| args.selects(name)) {
+        if args.list {
+            println!("{name}: test");
+            continue;
+        }
+        match test() {
+            Ok(()) => {
+                passed += 1;
+                println!("test {name} ... ok");
+            }
+            Err(what) => {
+                failed += 1;
+                println!("test {name} ... FAILED\n{what}");
+            }
         }
     }
-    println!("{} passed, {failed} failed", WAYS.len() - failed);
+    if !args.list {
+        println!("{passed} passed, {failed} failed");
+    }
     ExitCode::from(u8::from(failed > 0))
 }

@@ -1,13 +1,14 @@
 //! The checks can fail: each mutant of the reference store, and of the disk below it, is noticed by a check of the clause that owns it.
 
-use chronik_conformance::check::Trial;
+mod kills;
+
 use chronik_conformance::file_system;
 use chronik_conformance::log_store::{self, Backend, Format, Scale};
 use chronik_conformance::reference::{MemOptions, MemStore, Mutant};
-use chronik_conformance::runner::{Args, Status, run_one};
 use chronik_conformance::world::disk::DiskMutant;
 use chronik_core::error::Damage;
 use chronik_core::{Env, FileSystem, LogError, LogStore};
+use kills::Kill;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,48 +56,25 @@ impl Backend for Mutated {
     }
 }
 
-/// The evidence with which checks of `clause` refuse a mutant.
-fn refusals(trials: &[Trial<'_>], clause: &str) -> Vec<String> {
-    let args = Args::default();
-    trials
-        .iter()
-        .filter(|trial| trial.clause == clause)
-        .filter_map(|trial| match run_one(trial, &args).status {
-            Status::Failed(failure) | Status::Inconclusive(failure) | Status::Error(failure) => {
-                Some(format!("{}: {failure}", trial.name))
-            }
-            Status::Passed | Status::Skipped(_) | Status::Disabled(_) => None,
-        })
-        .collect()
-}
-
 #[test]
 fn every_mutant_is_killed_by_the_clause_that_owns_it() {
-    let mut survivors = Vec::new();
-    for (mutant, clause, evidence) in Mutant::ALL {
-        let refusals = refusals(&log_store::trials(&Arc::new(Mutated(*mutant)), 1), clause);
-        println!("{clause} {mutant:?}");
-        refusals.iter().for_each(|refusal| println!("    {refusal}"));
-        if !refusals.iter().any(|refusal| refusal.contains(evidence)) {
-            survivors.push(format!("{mutant:?} survives {clause} ({evidence}): {refusals:?}"));
-        }
-    }
-    assert!(survivors.is_empty(), "{survivors:#?}");
+    let kill = |(mutant, clause, says): &(Mutant, &'static str, &'static str)| {
+        let trials = log_store::trials(&Arc::new(Mutated(*mutant)), 1);
+        Kill::by(&trials, format!("{mutant:?}"), clause, says)
+    };
+    let kills: Vec<Kill> = Mutant::ALL.iter().map(kill).collect();
+    kills::judge("Log store", &kills);
 }
 
 #[test]
 fn every_mutant_of_the_disk_is_killed_by_the_clause_that_owns_it() {
-    let mut survivors = Vec::new();
-    for (mutant, clause, evidence) in DiskMutant::ALL {
+    let kill = |(mutant, clause, says): &(DiskMutant, &'static str, &'static str)| {
         let mutated = file_system::Simulated {
             mutant: Some(*mutant),
         };
-        let refusals = refusals(&file_system::trials(&Arc::new(mutated)), clause);
-        println!("{clause} {mutant:?}");
-        refusals.iter().for_each(|refusal| println!("    {refusal}"));
-        if !refusals.iter().any(|refusal| refusal.contains(evidence)) {
-            survivors.push(format!("{mutant:?} survives {clause} ({evidence}): {refusals:?}"));
-        }
-    }
-    assert!(survivors.is_empty(), "{survivors:#?}");
+        let trials = file_system::trials(&Arc::new(mutated));
+        Kill::by(&trials, format!("{mutant:?}"), clause, says)
+    };
+    let kills: Vec<Kill> = DiskMutant::ALL.iter().map(kill).collect();
+    kills::judge("File system", &kills);
 }

@@ -84,6 +84,7 @@ fn of_the_suite() -> SuiteReport {
     };
     SuiteReport {
         lines: report().lines.iter().map(line).collect(),
+        ..SuiteReport::default()
     }
 }
 

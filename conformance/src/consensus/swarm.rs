@@ -71,6 +71,7 @@ impl Swarm {
             let report = cell.get_or_init(|| {
                 let (report, met) = run(backend, &Plan::random(*seed));
                 locked(&self.marks).merge(&met);
+                marks.hit(Marks::RUNS);
                 report
             });
             let breach = report
@@ -78,12 +79,12 @@ impl Swarm {
                 .iter()
                 .find(|violation| violation.clause == clause);
             if let Some(breach) = breach {
-                marks.add("seeds", number as u64 + 1);
+                marks.add(Marks::SEEDS, number as u64 + 1);
                 return Some((report.clone(), breach.clone()));
             }
         }
         marks.merge(&locked(&self.marks));
-        marks.add("seeds", self.seeds.len() as u64);
+        marks.add(Marks::SEEDS, self.seeds.len() as u64);
         None
     }
 }

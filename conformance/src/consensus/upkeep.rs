@@ -5,6 +5,7 @@ use super::{Check, Lab, must};
 use crate::check::{Failure, Marks, Verdict, ensure};
 use crate::world::disk::{DropAll, Fault, Op};
 use crate::world::net::{End, LinkDelay, NetOptions};
+use crate::world::real::open_descriptors;
 use chronik_core::consensus::{MembershipChange, Role};
 use chronik_core::fs::FsErrorKind;
 use chronik_core::log_store::SegmentPolicy;
@@ -55,6 +56,7 @@ pub(super) const CHECKS: &[Check] = &[
         "close_ends_every_group_and_gives_up_its_log",
         shutdown,
     ),
+    must("CS-SHUT-01", "engines_that_ended_leave_no_file_open", left_open),
 ];
 
 const LONG: Duration = Duration::from_secs(20);
@@ -407,4 +409,45 @@ fn shutdown(lab: &Lab<'_>) -> Verdict {
     ensure!(left.is_empty(), "tasks run after the end: {left:?}");
     cluster.commit(2)?;
     cluster.verdict()
+}
+
+/// How many clusters live and end before it is looked at what they left behind.
+const LIVES: u64 = 12;
+
+fn left_open(lab: &Lab<'_>) -> Verdict {
+    let before = open_descriptors();
+    for life in 0..LIVES {
+        let mut cluster = lab.cluster(life, &Shape::of(3))?;
+        cluster.commit(1)?;
+        let processes = cluster.nodes.values().filter_map(|node| node.process.as_ref());
+        let running: Vec<_> = processes
+            .map(|process| {
+                let (engine, transport) = (&process.engine, &process.transport);
+                (std::sync::Arc::clone(engine), std::sync::Arc::clone(transport))
+            })
+            .collect();
+        let closed = cluster.answer(
+            LONG,
+            Box::pin(async move {
+                for (engine, transport) in running {
+                    engine.close().await;
+                    transport.close().await;
+                }
+                Ok(())
+            }),
+        );
+        ensure!(closed.is_some(), "close does not end");
+        lab.marks.add("engines that ended", 3);
+    }
+    // Other checks of this process open and close files meanwhile; what each engine leaves is as much as there are engines.
+    let lives = usize::try_from(3 * LIVES).unwrap_or(usize::MAX);
+    if let (Some(before), Some(after)) = (before, open_descriptors()) {
+        ensure!(
+            after < before + lives,
+            "{} file descriptors more than before are open after the ends of {lives} engines",
+            after - before
+        );
+        lab.marks.hit("counts of file descriptors");
+    }
+    lab.marks.require(&["engines that ended"])
 }

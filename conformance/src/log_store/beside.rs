@@ -127,6 +127,7 @@ struct Begun {
 }
 
 fn history(lab: &Lab<'_>, seed: Seed, cold: bool) -> Verdict {
+    lab.count_run();
     let mut driver = filled(lab, seed, cold)?;
     let mut prng = seed.child("calls").prng();
     for _ in 0..25 {

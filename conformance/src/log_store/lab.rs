@@ -31,6 +31,12 @@ impl<'a> Lab<'a> {
             .map_err(|error| Failure(format!("a new store does not open: {error}")))
     }
 
+    /// Counts a random run.
+    pub(super) fn count_run(&self) {
+        self.marks.hit(Marks::SEEDS);
+        self.marks.hit(Marks::RUNS);
+    }
+
     /// Opens a store on a disk.
     pub(super) fn open(&'a self, disk: SimDisk, seed: Seed, scale: Scale) -> Result<Subject<'a>, LogError> {
         let sim = SimEnv::new(seed);

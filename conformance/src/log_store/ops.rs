@@ -5,6 +5,7 @@ use super::lab::{DIR, Lab};
 use super::{Check, Scale, must};
 use crate::check::{Failure, Verdict, ensure};
 use crate::world::disk::{DropAll, Unit};
+use crate::world::real::open_descriptors;
 use chronik_core::{GroupId, LogError};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
         close,
     ),
     must("LS-OPS-04", "nothing_runs_and_nothing_is_held_after_close", quiet),
+    must("LS-OPS-04", "stores_that_ended_leave_no_file_open", left_open),
 ];
 
 fn loaded<'a>(lab: &'a Lab<'a>) -> Result<Driver<'a>, Failure> {
@@ -98,4 +100,34 @@ fn quiet(lab: &Lab<'_>) -> Verdict {
         "a second close: {again:?}"
     );
     Ok(())
+}
+
+/// How many stores live and end before it is looked at what they left behind.
+const LIVES: usize = 24;
+
+fn left_open(lab: &Lab<'_>) -> Verdict {
+    let before = open_descriptors();
+    for _ in 0..LIVES {
+        let mut driver = loaded(lab)?;
+        for tracked in driver.groups.values_mut() {
+            tracked.log = None;
+        }
+        let (disk, _) = driver.subject.close()?;
+        let open = disk.open_files();
+        ensure!(
+            open == 0,
+            "{open} files of the directory are open although the store is gone"
+        );
+        lab.marks.hit("stores that ended");
+    }
+    // Other checks of this process open and close files meanwhile; what each store leaves is as much as there are stores.
+    if let (Some(before), Some(after)) = (before, open_descriptors()) {
+        ensure!(
+            after < before + LIVES,
+            "{} file descriptors more than before are open after the ends of {LIVES} stores",
+            after - before
+        );
+        lab.marks.hit("counts of file descriptors");
+    }
+    lab.marks.require(&["stores that ended"])
 }

@@ -110,6 +110,7 @@ fn again(lab: &Lab<'_>) -> Verdict {
 
 /// Plays a history; returns what the disks saw of it.
 fn history(lab: &Lab<'_>, seed: Seed, calls: u64) -> Result<String, Failure> {
+    lab.count_run();
     let mut prng = seed.child("calls").prng();
     let life = if calls > 500 { 250 } else { 20 };
     let mixture = Mixture::draw(&mut prng, life);

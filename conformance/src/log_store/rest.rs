@@ -34,6 +34,7 @@ fn play(acted: Acted) -> Verdict {
 }
 
 fn history(lab: &Lab<'_>, seed: Seed) -> Verdict {
+    lab.count_run();
     let mut prng = seed.child("calls").prng();
     // Every history has its own mixture: some calls come all the time, some not at all.
     let mut weights = [0; 6];

@@ -112,6 +112,8 @@ pub enum Mutant {
     ReadsEveryFormat,
     /// Files of another version are taken for a store that was never written (LS-OPS-02).
     TakesNewerForEmpty,
+    /// The journal stays open after the end (LS-OPS-04).
+    LeavesFileOpen,
     /// A task outlives the store (LS-OPS-04).
     RunsAfterClose,
     /// While a write waits, the background lane asks again and again whether it is done (LS-OPS-05).
@@ -282,6 +284,11 @@ impl Mutant {
             Self::TakesNewerForEmpty,
             "LS-OPS-02",
             "group 1 was opened: the log runs from",
+        ),
+        (
+            Self::LeavesFileOpen,
+            "LS-OPS-04",
+            "files of the directory are open although the store is gone",
         ),
         (Self::RunsAfterClose, "LS-OPS-04", "tasks after close"),
         (

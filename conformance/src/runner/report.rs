@@ -8,14 +8,19 @@ use std::fmt::Write;
 const SCHEMA: u32 = 1;
 
 impl Report {
-    /// The report as JSON: `schema`, `subject`, `seed`, the counts, and one object for each check.
+    /// The report as JSON: `schema`, `subject`, `seed`, the counts, where there were random runs how many and how many in a
+    /// minute, and one object for each check.
     #[must_use]
     pub fn json(&self, subject: &str, seed: &str) -> String {
         let (passed, failed, skipped) = self.counts();
+        let random = self
+            .random_runs()
+            .map(|(runs, rate)| format!("\"random_runs\":{runs},\"random_runs_a_minute\":{rate},"));
+        let random = random.unwrap_or_default();
         let checks: Vec<String> = self.lines.iter().map(check_json).collect();
         format!(
             "{{\"schema\":{SCHEMA},\"subject\":{},\"seed\":{},\"passed\":{passed},\"failed\":{failed},\
-             \"skipped\":{skipped},\"checks\":[\n{}\n]}}\n",
+             \"skipped\":{skipped},{random}\"checks\":[\n{}\n]}}\n",
             quoted(subject),
             quoted(seed),
             checks.join(",\n")
@@ -173,6 +178,7 @@ mod tests {
                 ),
                 line("LS-BAS-04 d", Level::Must, Status::Inconclusive(failure)),
             ],
+            took: Duration::from_secs(30),
         }
     }
 
@@ -184,6 +190,19 @@ mod tests {
         assert_eq!(json["checks"][1]["evidence"], "one \"two\" <three>\nfour\u{1}");
         assert_eq!(json["checks"][3]["status"], "inconclusive");
         assert_eq!(json["checks"][0]["clause"], "LS-BAS-01");
+        assert!(json["random_runs"].is_null());
+    }
+
+    #[test]
+    fn random_runs_are_counted_once_with_their_rate() {
+        let report = report();
+        assert_eq!(report.random_runs(), None);
+        report.lines[0].marks.add(Marks::RUNS, 30);
+        report.lines[1].marks.add(Marks::RUNS, 10);
+        report.lines[1].marks.add(Marks::SEEDS, 40);
+        assert_eq!(report.random_runs(), Some((40, 80)));
+        let json: serde_json::Value = serde_json::from_str(&report.json("s", "0x1")).unwrap();
+        assert_eq!(json["random_runs_a_minute"], 80);
     }
 
     #[test]

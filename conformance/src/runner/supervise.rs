@@ -105,6 +105,7 @@ pub(super) fn run(
     }
     Some(Report {
         lines: board.lines.into_values().collect(),
+        ..Report::default()
     })
 }
 

@@ -18,6 +18,12 @@ pub(super) struct SimFile {
     pub(super) writable: bool,
 }
 
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.shared.open_files.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// What a map holds: the bytes as they were, and a sign of life that the disk watches.
 struct Mapped {
     bytes: Vec<u8>,

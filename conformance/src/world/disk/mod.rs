@@ -40,7 +40,7 @@ use fault::{Control, fs_error};
 use file::SimFile;
 use names::{DirNode, FileNode, Node, PowerCut};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The unit that a medium writes whole.
@@ -65,6 +65,7 @@ struct Shared {
     used_bytes: Arc<AtomicU64>,
     root: Arc<DirNode>,
     mutant: Option<DiskMutant>,
+    open_files: AtomicUsize,
 }
 
 impl Shared {
@@ -117,6 +118,7 @@ impl SimDisk {
                 used_bytes,
                 root,
                 mutant,
+                open_files: AtomicUsize::new(0),
             }),
         }
     }
@@ -217,6 +219,12 @@ impl SimDisk {
         found
     }
 
+    /// How many files are open now; one that is open twice counts twice.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.shared.open_files.load(Ordering::SeqCst)
+    }
+
     /// Whether any file has content or a length that was not synced.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
@@ -301,6 +309,7 @@ impl FileSystem for SimDisk {
                 self.file_node(path)?
             }
         };
+        self.shared.open_files.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(SimFile {
             shared: Arc::clone(&self.shared),
             node,

@@ -1,8 +1,10 @@
 //! The real world, for subjects that need it: real time, real threads, and proxies on loopback.
 
+mod descriptors;
 mod proxy;
 mod timer;
 
+pub use descriptors::open_descriptors;
 pub use proxy::Proxy;
 
 use super::{Prng, Seed, locked};
