@@ -198,11 +198,14 @@ fn judge_as_nextest() -> Result<(), String> {
     Ok(())
 }
 
+/// Says what is wrong, where something is.
+type Test = Box<dyn Fn() -> Result<(), String>>;
+
 /// The tests of this program by name.
-fn tests() -> Vec<(String, Box<dyn Fn() -> Result<(), String>>)> {
+fn tests() -> Vec<(String, Test)> {
     let judged = |(how, says): &(&'static str, &'static str)| {
         let (how, says) = (*how, *says);
-        let test: Box<dyn Fn() -> Result<(), String>> = Box::new(move || judge(how, says));
+        let test: Test = Box::new(move || judge(how, says));
         (format!("a store that {how}"), test)
     };
     let mut tests: Vec<_> = WAYS.iter().map(judged).collect();

@@ -64,6 +64,32 @@ impl Cluster<'_> {
         Ok(self.answer(within, call))
     }
 
+    /// Cuts a leader off and has it begin a change, which it cannot commit.
+    pub(super) fn change_alone(&mut self, leader: u64) -> Verdict {
+        self.isolate(&[leader]);
+        let answer = self.change_now(leader, add_learner(4), Duration::from_millis(100))?;
+        ensure!(
+            !matches!(answer, Some(Ok(_))),
+            "a leader that is alone committed a change"
+        );
+        Ok(())
+    }
+
+    /// Waits until a replica that was cut off follows, and compares the membership that it counts.
+    pub(super) fn counts_again(&mut self, old: u64, founding: &Membership, after: &str) -> Verdict {
+        self.net.heal_all();
+        let target = self.commit(1)?.id.index;
+        self.expect("the old leader does not follow", LONG, |cluster| {
+            cluster.applied(old) >= target
+        })?;
+        let now = self.membership(old);
+        ensure!(
+            now == *founding,
+            "{after} node {old} counts {now:?} and not {founding:?}"
+        );
+        Ok(())
+    }
+
     /// Changes the membership, whatever it takes.
     fn change(&mut self, what: &str, change: &MembershipChange) -> Verdict {
         let end = self.now() + LONG * 3;
@@ -184,27 +210,13 @@ fn reverted(lab: &Lab<'_>) -> Verdict {
         cluster.commit(2)?;
         let old = cluster.some_leader()?;
         let founding = cluster.membership(old);
-        cluster.isolate(&[old]);
-        let answer = cluster.change_now(old, add_learner(4), Duration::from_millis(100))?;
-        ensure!(
-            !matches!(answer, Some(Ok(_))),
-            "a leader that is alone committed a change"
-        );
+        cluster.change_alone(old)?;
         let patience = cluster.bound() * 4;
         cluster.expect("nobody else is elected", patience, |cluster| {
             cluster.leader().is_some_and(|leader| leader != old)
         })?;
         cluster.commit(2)?;
-        cluster.net.heal_all();
-        let target = cluster.commit(1)?.id.index;
-        cluster.expect("the old leader does not follow", LONG, |cluster| {
-            cluster.applied(old) >= target
-        })?;
-        let now = cluster.membership(old);
-        ensure!(
-            now == founding,
-            "after its change was truncated, node {old} counts {now:?} and not {founding:?}"
-        );
+        cluster.counts_again(old, &founding, "after its change was truncated,")?;
         lab.marks.hit("memberships truncated");
     }
     Ok(())

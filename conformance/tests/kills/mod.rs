@@ -1,5 +1,7 @@
 //! What became of the mutants of one contract, and the page that records it.
 
+#![allow(clippy::print_stdout, reason = "the output of a test")]
+
 use chronik_conformance::check::{Marks, Trial};
 use chronik_conformance::runner::{Args, Status, run_one};
 use std::path::Path;

@@ -3,9 +3,7 @@
 use crate::cluster::{Cluster, member, until_shown, value, voters};
 use chronik_conformance::world::Seed;
 use chronik_consensus::async_raft::{AsyncRaftOptions, Guards};
-use chronik_core::consensus::Maintenance;
 use chronik_core::consensus::{ConsensusError, Member, Membership, MembershipChange, Role};
-use chronik_core::log_store::{Checkpoint, Purge};
 use chronik_core::{LogId, Outcome};
 use futures_lite::future::block_on;
 use std::sync::Arc;
@@ -165,32 +163,7 @@ fn a_replica_that_needs_purged_entries_starts_from_a_checkpoint() {
         (1..=3).all(|id| cluster.progress(id).commit >= last)
     });
     for id in 1..=3 {
-        let node = &cluster.nodes[&id];
-        let at = LogId {
-            term: node.reader.term_at(last).unwrap(),
-            index: last,
-        };
-        let checkpoint = Checkpoint {
-            at,
-            next_offset: node.reader.state().offset_end,
-            data: bytes::Bytes::from_static(b"state"),
-            consensus: bytes::Bytes::new(),
-        };
-        let saved = node.group.maintain(Maintenance::Checkpoint(checkpoint)).unwrap();
-        saved.wait().unwrap();
-        let purge = Purge {
-            through: at,
-            offset_start: chronik_core::Offset(0),
-        };
-        // A follower learns from its leader what all hold.
-        crate::cluster::wait_for("the purge", || {
-            node.group
-                .maintain(Maintenance::Purge(purge))
-                .unwrap()
-                .wait()
-                .unwrap();
-            node.reader.state().purged.index == last
-        });
+        cluster.checkpoint_and_purge(id, last, b"state");
     }
     change(&cluster, &MembershipChange::AddLearner(member(4)));
     let last = cluster.commit(100);

@@ -2,7 +2,7 @@
 
 use crate::net::Net;
 use crate::witness::Witness;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use chronik_conformance::reference::{MemOptions, MemStore};
 use chronik_conformance::world::disk::{DropAll, Unit};
 use chronik_conformance::world::real::RealEnv;
@@ -10,13 +10,14 @@ use chronik_conformance::world::{Seed, SimDisk};
 use chronik_consensus::AsyncRaftEngine;
 use chronik_consensus::async_raft::{AsyncRaftOptions, Guards};
 use chronik_core::consensus::{
-    Consensus, ConsensusError, ConsensusGroup, GroupSpec, Member, Membership, Progress, Role, Stamper,
+    Consensus, ConsensusError, ConsensusGroup, GroupSpec, Maintenance, Member, Membership, Progress, Role,
+    Stamper,
 };
 use chronik_core::env::{DiskLane, DiskQueue, Env};
-use chronik_core::log_store::SegmentPolicy;
+use chronik_core::log_store::{Checkpoint, Purge, SegmentPolicy};
 use chronik_core::{
-    Entry, EntryKind, GroupId, GroupLog, LogIndex, LogReader, LogStore, NodeId, Offset, Outcome, Proposal,
-    ProposalHandle, ReplicaId, Term,
+    Entry, EntryKind, GroupId, GroupLog, LogId, LogIndex, LogReader, LogStore, NodeId, Offset, Outcome,
+    Proposal, ProposalHandle, ReplicaId, Term,
 };
 use futures_lite::future::{block_on, or};
 use std::collections::BTreeMap;
@@ -298,6 +299,33 @@ impl Cluster {
             None
         };
         block_on(or(async { Some(future.await) }, late))
+    }
+
+    /// Has a node keep a checkpoint of what it applied up to `last`, and purge its log up to there.
+    pub(crate) fn checkpoint_and_purge(&self, id: u64, last: LogIndex, state: &[u8]) {
+        let node = &self.nodes[&id];
+        let at = LogId {
+            term: node.reader.term_at(last).unwrap(),
+            index: last,
+        };
+        let checkpoint = Checkpoint {
+            at,
+            next_offset: node.reader.state().offset_end,
+            data: Bytes::copy_from_slice(state),
+            consensus: Bytes::new(),
+        };
+        let saved = node.group.maintain(Maintenance::Checkpoint(checkpoint)).unwrap();
+        saved.wait().unwrap();
+        let purge = Purge {
+            through: at,
+            offset_start: Offset(0),
+        };
+        // A follower learns from its leader what all hold.
+        wait_for("the purge", || {
+            let purged = node.group.maintain(Maintenance::Purge(purge)).unwrap();
+            purged.wait().unwrap();
+            node.reader.state().purged.index == last
+        });
     }
 
     /// Waits until all nodes committed `index`.

@@ -1,17 +1,14 @@
 //! Clauses of the contract that no guard stands for: the engine keeps them all the same.
 
 use crate::cluster::{Cluster, GROUP, entries, member, until_shown, value, value_of, voters, wait_for};
-use bytes::Bytes;
 use chronik_conformance::world::Seed;
 use chronik_conformance::world::disk::{Fault, Op};
 use chronik_consensus::async_raft::Guards;
 use chronik_core::consensus::{
-    Consensus, ConsensusError, ConsensusGroup, GroupSpec, Maintenance, Member, Membership, MembershipChange,
-    Role,
+    Consensus, ConsensusError, ConsensusGroup, GroupSpec, Member, Membership, MembershipChange, Role,
 };
 use chronik_core::fs::FsErrorKind;
-use chronik_core::log_store::{Checkpoint, Purge};
-use chronik_core::{Entry, EntryKind, GroupId, LogId, LogIndex, NodeId, Offset, Outcome, ReplicaId};
+use chronik_core::{Entry, EntryKind, GroupId, LogIndex, NodeId, Outcome, ReplicaId};
 use futures_lite::future::block_on;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -136,28 +133,7 @@ fn a_checkpoint_and_the_rest_give_the_state_that_all_entries_give() {
     let early = entries(cluster.nodes[&1].reader.as_ref(), last);
     let state = digest(0, &early);
     for id in 1..=3 {
-        let node = &cluster.nodes[&id];
-        let at = LogId {
-            term: node.reader.term_at(last).unwrap(),
-            index: last,
-        };
-        let checkpoint = Checkpoint {
-            at,
-            next_offset: early.last().unwrap().end_offset(),
-            data: Bytes::copy_from_slice(&state.to_be_bytes()),
-            consensus: Bytes::new(),
-        };
-        let saved = node.group.maintain(Maintenance::Checkpoint(checkpoint)).unwrap();
-        saved.wait().unwrap();
-        let purge = Purge {
-            through: at,
-            offset_start: Offset(0),
-        };
-        wait_for("the purge", || {
-            let purged = node.group.maintain(Maintenance::Purge(purge)).unwrap();
-            purged.wait().unwrap();
-            node.reader.state().purged.index == last
-        });
+        cluster.checkpoint_and_purge(id, last, &state.to_be_bytes());
     }
     wait_for("the learner to be taken up", || {
         let leader = cluster.leader();
