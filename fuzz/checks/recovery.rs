@@ -49,7 +49,6 @@ fn options() -> StoreOptions {
     options.flush_bytes_max = 8 << 10;
     options.tail_bytes_max = 4 << 10;
     options.copy_bytes = 2 << 10;
-    options.copy_group_bytes = 1 << 10;
     options.sync_bytes = 4 << 10;
     options.pool_bytes_max = 16 << 10;
     options.free_bytes_min = 0;

@@ -56,8 +56,6 @@ pub(crate) struct Requests {
     sweep: VecDeque<Arc<Group>>,
     /// Groups with durable entries that no segment has.
     copy: VecDeque<Arc<Group>>,
-    /// Those of them that have many.
-    copy_soon: VecDeque<Arc<Group>>,
 }
 
 /// Whether the background lane is short of space.
@@ -101,23 +99,15 @@ enum Step {
     Checkpoints(Arc<Group>),
     Sweep(Arc<Group>),
     Copy(Arc<Group>),
-    CopySoon(Arc<Group>),
     Shrink,
 }
 
 impl Inner {
     /// Notes that a group has durable entries to copy.
     pub(crate) fn queue_copy(&self, group: &Arc<Group>, state: &mut GroupState) {
-        if state.removed || state.copied >= state.durable {
-            return;
-        }
-        if !state.queued {
+        if !state.queued && !state.removed && state.copied < state.durable {
             state.queued = true;
             locked(&self.requests).copy.push_back(Arc::clone(group));
-        }
-        if !state.queued_soon && state.uncopied_bytes >= self.options.copy_group_bytes {
-            state.queued_soon = true;
-            locked(&self.requests).copy_soon.push_back(Arc::clone(group));
         }
     }
 
@@ -174,7 +164,6 @@ impl Inner {
             || requests.shrink
             || !requests.checkpoints.is_empty()
             || !requests.sweep.is_empty()
-            || !requests.copy_soon.is_empty()
             || (!requests.copy.is_empty() && self.must_copy())
     }
 
@@ -280,9 +269,6 @@ impl Inner {
         if let Some(group) = requests.sweep.pop_front() {
             return Some(Step::Sweep(group));
         }
-        if let Some(group) = requests.copy_soon.pop_front() {
-            return Some(Step::CopySoon(group));
-        }
         if self.must_copy() {
             return requests.copy.pop_front().map(Step::Copy);
         }
@@ -298,10 +284,6 @@ impl Inner {
             Step::Sweep(group) => self.sweep(background, group),
             Step::Copy(group) => {
                 locked(&group.state).queued = false;
-                self.copy_group(background, group, self.options.copy_bytes)
-            }
-            Step::CopySoon(group) => {
-                locked(&group.state).queued_soon = false;
                 self.copy_group(background, group, self.options.copy_bytes)
             }
         };
@@ -336,18 +318,12 @@ impl Inner {
             }
             state.queued = true;
         }
-        if let Step::CopySoon(group) = &step
-            && std::mem::replace(&mut locked(&group.state).queued_soon, true)
-        {
-            return;
-        }
         let mut requests = locked(&self.requests);
         match step {
             Step::Drop(task) => requests.drops.push_front(task),
             Step::Checkpoints(group) => requests.checkpoints.push_front(group),
             Step::Sweep(group) => requests.sweep.push_front(group),
             Step::Copy(group) => requests.copy.push_front(group),
-            Step::CopySoon(group) => requests.copy_soon.push_front(group),
             Step::Shrink => requests.shrink = true,
         }
     }

@@ -22,9 +22,6 @@ pub struct StoreOptions {
     pub tail_bytes_max: u64,
     /// How many bytes may wait to be copied into segments before a copy starts.
     pub copy_bytes: u64,
-    /// How many bytes of one group are worth a copy of their own, before `copy_bytes` are reached. Copies in small steps
-    /// leave the disk free for the journal's syncs in between.
-    pub copy_group_bytes: u64,
     /// How many segment bytes of one group may be copied before they are synced.
     pub sync_bytes: u64,
     /// How many segment files may be open at once.
@@ -53,7 +50,6 @@ impl StoreOptions {
             flush_bytes_max: 4 * MIB,
             tail_bytes_max: 32 * MIB,
             copy_bytes: 8 * MIB,
-            copy_group_bytes: MIB,
             sync_bytes: 16 * MIB,
             open_files_max: 256,
             maps_max: 4096,

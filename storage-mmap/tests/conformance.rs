@@ -25,7 +25,6 @@ fn options(dir: &Path, scale: Scale) -> StoreOptions {
     options.flush_bytes_max = 12 * unit;
     options.tail_bytes_max = 4 * unit;
     options.copy_bytes = 6 * unit;
-    options.copy_group_bytes = 2 * unit;
     options.sync_bytes = 4 * unit;
     options.open_files_max = 2;
     options.maps_max = 2;

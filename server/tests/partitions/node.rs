@@ -89,7 +89,6 @@ pub(crate) fn store_options() -> StoreOptions {
     options.flush_bytes_max = 24 * KIB;
     options.tail_bytes_max = 8 * KIB;
     options.copy_bytes = 12 * KIB;
-    options.copy_group_bytes = 3 * KIB;
     options.sync_bytes = 8 * KIB;
     options.open_files_max = 2;
     options.maps_max = 2;

@@ -74,8 +74,6 @@ pub(crate) struct GroupState {
     pub(crate) readers: Readers,
     /// Whether the group waits in the queue of those to copy.
     pub(crate) queued: bool,
-    /// Whether it waits in the queue of those that have many entries to copy.
-    pub(crate) queued_soon: bool,
 }
 
 /// Who reads what is new.

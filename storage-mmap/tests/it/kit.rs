@@ -24,7 +24,6 @@ pub(crate) fn small(dir: &str) -> StoreOptions {
     options.flush_bytes_max = 8 << 10;
     options.tail_bytes_max = 4 << 10;
     options.copy_bytes = 2 << 10;
-    options.copy_group_bytes = 64 << 10;
     options.sync_bytes = 4 << 10;
     options.open_files_max = 2;
     options.maps_max = 2;

@@ -87,7 +87,6 @@ pub(crate) fn open(dir: &Path, synced: bool) -> Result<MmapStore, LogError> {
     options.flush_bytes_max = 256 << 10;
     options.tail_bytes_max = 512 << 10;
     options.copy_bytes = 256 << 10;
-    options.copy_group_bytes = 64 << 10;
     options.sync_bytes = 512 << 10;
     options.pool_bytes_max = 2 << 20;
     options.shrink_step_bytes = 64 << 10;
