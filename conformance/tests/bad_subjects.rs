@@ -8,10 +8,11 @@ use chronik_conformance::reference::{MemOptions, MemStore};
 use chronik_conformance::runner::Args;
 use chronik_core::log_store::{SegmentPolicy, StoreHealth};
 use chronik_core::{Env, FileSystem, GroupId, GroupLog, LogError, LogStore, Ticket, Watch};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The variable that says how the store behaves.
 const BAD: &str = "CHRONIK_BAD";
@@ -23,18 +24,53 @@ const ITS_CLAUSE: &str = "LS-BAS-01";
 const LIMIT_SECONDS: &str = "4";
 const MEMORY_MIB: &str = "256";
 
+/// The variable with the path of the file that says that the store crashed before.
+const MARKER: &str = "CHRONIK_BAD_MARKER";
+/// The variables by which a run tells the processes that it starts what to do.
+const NEWS: &str = "CHRONIK_CONFORMANCE_NEWS";
+const CHECKS: &str = "CHRONIK_CONFORMANCE_CHECKS";
+const PARENT: &str = "CHRONIK_CONFORMANCE_PARENT";
+const THREE: [&str; 3] = ["LS-BAS-01", "LS-BAS-03", "LS-BAS-07"];
+
 struct Bad;
+
+impl Drop for Bad {
+    /// The last that a process with checks does.
+    fn drop(&mut self) {
+        let how = std::env::var(BAD).unwrap_or_default();
+        match how.as_str() {
+            "aborts at its end" if std::env::var_os(NEWS).is_some() => std::process::abort(),
+            "stays at its end" if std::env::var_os(NEWS).is_some() => stay(),
+            _ => {}
+        }
+    }
+}
 
 #[derive(Debug)]
 struct BadStore(MemStore);
 
+fn stay() -> ! {
+    loop {
+        std::thread::park_timeout(Duration::from_secs(60));
+    }
+}
+
 fn behave_badly(how: &str) {
     match how {
-        "hangs" => loop {
-            std::thread::park_timeout(Duration::from_secs(60));
-        },
+        "hangs" => stay(),
         "spins" => while std::env::var_os(BAD).is_some() {},
         "aborts" => std::process::abort(),
+        "aborts once" => abort_once(),
+        "aborts once beside another" => {
+            while !crashed_before() && !OTHER_RUNS.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            abort_once();
+        }
+        "aborts and takes the folder away" => {
+            drop(std::fs::remove_dir_all(std::env::temp_dir()));
+            std::process::abort();
+        }
         "leaves" => std::process::exit(0),
         "overflows its stack" => drop(deeper(1, 1)),
         "takes all memory" => {
@@ -44,9 +80,52 @@ fn behave_badly(how: &str) {
                 std::thread::park_timeout(Duration::from_millis(1));
             }
         }
-        WELL => {}
+        "keeps memory" => locked().push(vec![1; KEPT]),
+        WELL | "aborts at its end" | "stays at its end" => {}
         _ => panic!("it panics"),
     }
+}
+
+/// What the store does to checks that it does not behave badly to.
+fn beside(how: &str) {
+    match how {
+        "aborts once beside another" if !crashed_before() => {
+            OTHER_RUNS.store(true, Ordering::SeqCst);
+            stay();
+        }
+        // Too much together with what another check left.
+        "keeps memory" if !locked().is_empty() => {
+            locked().push(vec![1; KEPT]);
+            stay();
+        }
+        _ => {}
+    }
+}
+
+fn marker() -> PathBuf {
+    PathBuf::from(std::env::var_os(MARKER).unwrap_or_default())
+}
+
+/// Noted before anything else can be asked.
+fn crashed_before() -> bool {
+    static BEFORE: OnceLock<bool> = OnceLock::new();
+    *BEFORE.get_or_init(|| marker().exists())
+}
+
+fn abort_once() {
+    if !crashed_before() {
+        drop(std::fs::write(marker(), ""));
+        std::process::abort();
+    }
+}
+
+static OTHER_RUNS: AtomicBool = AtomicBool::new(false);
+static MEMORY: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Bytes that are not too much alone.
+const KEPT: usize = 160 << 20;
+
+fn locked() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Calls itself for ever, with something to remember.
@@ -60,8 +139,11 @@ fn deeper(depth: u64, seen: u64) -> u64 {
 
 impl LogStore for BadStore {
     fn open_group(&self, group: GroupId, policy: SegmentPolicy) -> Result<GroupLog, LogError> {
+        let how = std::env::var(BAD).unwrap_or_default();
         if group == GROUP {
-            behave_badly(&std::env::var(BAD).unwrap_or_default());
+            behave_badly(&how);
+        } else {
+            beside(&how);
         }
         self.0.open_group(group, policy)
     }
@@ -121,50 +203,167 @@ const WAYS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Judges a store that behaves so; returns what is wrong with the verdict.
-fn judge(how: &str, says: &str) -> Result<(), String> {
+/// How a run ended, and what it printed.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    /// The lines of checks that the store failed by more than a wrong answer.
+    fn errors(&self) -> Vec<&str> {
+        let lines = self.out.lines();
+        lines.filter(|line| line.contains(" ... ERROR")).collect()
+    }
+
+    /// Whether it ended with these counts, with an error of `clause` alone that says this.
+    fn blames(&self, clause: &str, says: &str, counts: &str) -> Result<(), String> {
+        let right = self.code == Some(1)
+            && self.out.lines().last() == Some(counts)
+            && matches!(self.errors().as_slice(), [one] if one.contains(clause))
+            && self.out.contains(&format!("  {says}"))
+            && self.out.contains("--seed 0x0000000000000001");
+        right.then_some(()).ok_or_else(|| format!("{self:?}"))
+    }
+}
+
+/// This program as the conformance run of a store that behaves so.
+fn program(how: &str) -> Result<Command, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let run = Command::new(program)
-        .args([
-            "LS-BAS-01",
-            "LS-BAS-03",
-            "LS-BAS-07",
-            "--limit",
-            LIMIT_SECONDS,
-            "--memory",
-            MEMORY_MIB,
-        ])
+    let mut command = Command::new(program);
+    command
         .env(BAD, how)
         .env_remove("CHRONIK_REPORT_DIR")
-        .output()
-        .map_err(|error| error.to_string())?;
-    let out = String::from_utf8_lossy(&run.stdout);
-    let errors: Vec<&str> = out.lines().filter(|line| line.contains(" ... ERROR")).collect();
-    let right = run.status.code() == Some(1)
-        && out.lines().last() == Some("2 passed, 1 failed, 0 skipped")
-        && matches!(errors.as_slice(), [one] if one.contains(ITS_CLAUSE))
-        && out.contains(&format!("  {says}"))
-        && out.contains("--seed 0x0000000000000001");
-    if right {
-        Ok(())
-    } else {
-        Err(format!("{:?}\n{out}", run.status))
-    }
+        .env_remove("CHRONIK_SEED");
+    Ok(command)
+}
+
+fn finished(command: &mut Command) -> Result<Run, String> {
+    let run = command.output().map_err(|error| error.to_string())?;
+    Ok(Run {
+        code: run.status.code(),
+        out: String::from_utf8_lossy(&run.stdout).into_owned(),
+        err: String::from_utf8_lossy(&run.stderr).into_owned(),
+    })
+}
+
+/// Runs checks on a store that behaves so.
+fn run_bad(how: &str, checks: &[&str], threads: &str) -> Result<Run, String> {
+    let marker = path_of("marker", how);
+    let limits = ["--limit", LIMIT_SECONDS, "--memory", MEMORY_MIB];
+    let mut command = program(how)?;
+    command
+        .args(checks)
+        .args(limits)
+        .args(["--test-threads", threads]);
+    let run = finished(command.env(MARKER, &marker));
+    drop(std::fs::remove_file(marker));
+    run
+}
+
+/// A file or folder of one test.
+fn path_of(what: &str, how: &str) -> PathBuf {
+    let name = format!("chronik-bad-{what}-{}-{how}", std::process::id());
+    std::env::temp_dir().join(name.replace(' ', "-"))
+}
+
+/// Judges a store that behaves so; returns what is wrong with the verdict.
+fn judge(how: &str, says: &str) -> Result<(), String> {
+    let run = run_bad(how, &THREE, "2")?;
+    run.blames(ITS_CLAUSE, says, "2 passed, 1 failed, 0 skipped")
 }
 
 /// Runs this program as the conformance run of a good store; returns how it ended and what it printed.
 fn run_well(arguments: &[&str]) -> Result<(Option<i32>, String), String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let run = Command::new(program)
-        .args(arguments)
-        .env(BAD, WELL)
-        .env_remove("CHRONIK_REPORT_DIR")
-        .output()
-        .map_err(|error| error.to_string())?;
-    Ok((
-        run.status.code(),
-        String::from_utf8_lossy(&run.stdout).into_owned(),
-    ))
+    let run = finished(program(WELL)?.args(arguments))?;
+    Ok((run.code, run.out))
+}
+
+/// A crash that does not come again is told all the same.
+fn judge_one_crash() -> Result<(), String> {
+    let (says, counts) = (
+        "the process of the check ended: by signal 6",
+        "2 passed, 1 failed, 0 skipped",
+    );
+    run_bad("aborts once", &THREE, "1")?.blames(ITS_CLAUSE, says, counts)
+}
+
+fn judge_one_crash_of_two() -> Result<(), String> {
+    let run = run_bad("aborts once beside another", &THREE, "2")?;
+    let says = "the process ended by signal 6 while LS-BAS-01 ";
+    run.blames("LS-BAS-03", says, "2 passed, 1 failed, 0 skipped")?;
+    let right = run.out.contains("; none did it alone");
+    right.then_some(()).ok_or_else(|| format!("{run:?}"))
+}
+
+/// How a process ends belongs to its last check.
+fn judge_ends() -> Result<(), String> {
+    let counts = "2 passed, 1 failed, 0 skipped";
+    let says = "the process of the check ended: by signal 6";
+    run_bad("aborts at its end", &THREE, "1")?.blames("LS-BAS-07", says, counts)?;
+    let says = "the process of the check ran none for 4 s, and did not end";
+    run_bad("stays at its end", &THREE, "1")?.blames("LS-BAS-07", says, counts)
+}
+
+/// What several took together is the fault of none.
+fn judge_kept_memory() -> Result<(), String> {
+    let run = run_bad("keeps memory", &["LS-BAS-01", "LS-BAS-07"], "1")?;
+    let right = run.code == Some(0) && run.out.ends_with("2 passed, 0 failed, 0 skipped\n");
+    right.then_some(()).ok_or_else(|| format!("{run:?}"))
+}
+
+/// Where no process can be started, the checks run without, or are errors where some were judged before.
+fn judge_without_processes() -> Result<(), String> {
+    let nowhere = path_of("nowhere", "at all");
+    let run = finished(program(WELL)?.args(THREE).env("TMPDIR", &nowhere))?;
+    let told = run
+        .err
+        .contains("the checks run without a process of their own: ");
+    if run.code != Some(0) || !told || !run.out.ends_with("3 passed, 0 failed, 0 skipped\n") {
+        return Err(format!("{run:?}"));
+    }
+    let folder = path_of("folder", "taken away");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let mut command = program("aborts and takes the folder away")?;
+    let run = finished(
+        command
+            .args(THREE)
+            .args(["--test-threads", "1"])
+            .env("TMPDIR", folder),
+    )?;
+    let right = run.code == Some(1)
+        && run.errors().len() == 3
+        && run
+            .out
+            .matches("no process could be started for the check: ")
+            .count()
+            == 2
+        && run.out.ends_with("0 passed, 3 failed, 0 skipped\n");
+    right.then_some(()).ok_or_else(|| format!("{run:?}"))
+}
+
+/// A process whose parent was killed before it looked leaves.
+fn judge_an_orphan() -> Result<(), String> {
+    let news = path_of("news", "of an orphan");
+    std::fs::write(&news, "").map_err(|error| error.to_string())?;
+    let mut command = program("hangs")?;
+    command.arg(ITS_CLAUSE).env(NEWS, &news).env(CHECKS, "0");
+    // That is no process.
+    let child = command.env(PARENT, "0").spawn();
+    let mut child = child.map_err(|error| error.to_string())?;
+    let begun = Instant::now();
+    let status = loop {
+        let status = child.try_wait().map_err(|error| error.to_string())?;
+        if status.is_some() || begun.elapsed() > Duration::from_secs(60) {
+            break status;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    };
+    drop((child.kill(), child.wait(), std::fs::remove_file(news)));
+    let right = status.and_then(|status| status.code()) == Some(1);
+    right.then_some(()).ok_or_else(|| format!("{status:?}"))
 }
 
 /// What cargo-nextest asks of a test program: a list, a list of what is ignored, and one test by its name.
@@ -209,12 +408,27 @@ fn tests() -> Vec<(String, Test)> {
         (format!("a store that {how}"), test)
     };
     let mut tests: Vec<_> = WAYS.iter().map(judged).collect();
-    tests.push((
-        "a run is understood by nextest".to_owned(),
-        Box::new(judge_as_nextest),
-    ));
+    for (name, test) in OTHERS {
+        tests.push(((*name).to_owned(), Box::new(*test)));
+    }
     tests
 }
+
+/// Judges something, and returns what is wrong.
+type Judge = fn() -> Result<(), String>;
+
+const OTHERS: &[(&str, Judge)] = &[
+    ("a store that aborts once", judge_one_crash),
+    (
+        "a store that aborts once while two checks run",
+        judge_one_crash_of_two,
+    ),
+    ("a store that aborts or stays at its end", judge_ends),
+    ("a store that keeps memory from check to check", judge_kept_memory),
+    ("no process can be started", judge_without_processes),
+    ("a process whose parent is gone leaves", judge_an_orphan),
+    ("a run is understood by nextest", judge_as_nextest),
+];
 
 fn main() -> ExitCode {
     if std::env::var_os(BAD).is_some() {

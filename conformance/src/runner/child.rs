@@ -15,6 +15,11 @@ use std::time::Duration;
 pub(super) const NEWS: &str = "CHRONIK_CONFORMANCE_NEWS";
 /// The variable with the numbers of the checks to run.
 pub(super) const CHECKS: &str = "CHRONIK_CONFORMANCE_CHECKS";
+/// The variable with the id of the process that started this one.
+pub(super) const PARENT: &str = "CHRONIK_CONFORMANCE_PARENT";
+
+/// How many files were made, or tried.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// What a process told.
 pub(super) enum Told {
@@ -48,19 +53,30 @@ pub(super) struct News {
     rest: Vec<u8>,
 }
 
+/// The file of this process with that number.
+fn news_path(number: usize) -> PathBuf {
+    let name = format!("chronik-conformance-{}-{number}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
 /// Makes the file through which a process tells.
 pub(super) fn open_news() -> io::Result<(PathBuf, News)> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let number = COUNT.fetch_add(1, Ordering::SeqCst);
-    let name = format!("chronik-conformance-{}-{number}", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create_new(true)
-        .open(&path)?;
-    let rest = Vec::new();
-    Ok((path, News { file, rest }))
+    loop {
+        let path = news_path(COUNT.fetch_add(1, Ordering::SeqCst));
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(&path);
+        match file {
+            // Of one that had the same id, and was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            file => {
+                let rest = Vec::new();
+                return Ok((path, News { file: file?, rest }));
+            }
+        }
+    }
 }
 
 impl News {
@@ -176,9 +192,10 @@ pub(super) fn run(trials: &[&Trial<'_>], args: &Args) -> bool {
     true
 }
 
-/// Who started this process may be killed: nobody would end it then.
+/// Who started this process may be killed, also before this is reached: nobody would end it then.
 fn leave_with_parent() {
-    let parent = std::os::unix::process::parent_id();
+    let told = std::env::var(PARENT).ok().and_then(|id| id.parse().ok());
+    let parent = told.unwrap_or_else(std::os::unix::process::parent_id);
     std::thread::spawn(move || {
         while std::os::unix::process::parent_id() == parent {
             std::thread::park_timeout(Duration::from_millis(200));
@@ -191,6 +208,23 @@ fn leave_with_parent() {
 mod tests {
     use super::*;
     use crate::check::Level;
+
+    #[test]
+    fn a_file_of_another_is_left_alone() {
+        let next = COUNT.load(Ordering::SeqCst);
+        let theirs = [news_path(next), news_path(next + 1)];
+        for path in &theirs {
+            std::fs::write(path, "theirs").unwrap();
+        }
+        let opened = open_news();
+        for path in &theirs {
+            assert_eq!(std::fs::read_to_string(path).unwrap(), "theirs");
+            std::fs::remove_file(path).unwrap();
+        }
+        let (path, _) = opened.unwrap();
+        assert_eq!(path, news_path(next + 2));
+        std::fs::remove_file(path).unwrap();
+    }
 
     #[test]
     fn what_is_told_is_understood() {

@@ -5,7 +5,7 @@ use super::child::{self, News};
 use super::{Args, Line, Report, Status};
 use crate::check::{Failure, Marks, Trial};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -15,14 +15,27 @@ const PACE: Duration = Duration::from_millis(20);
 /// Bytes of a page of memory.
 const PAGE_BYTES: u64 = 4096;
 
-/// Why a process with checks ended before they did.
+/// How a process with checks ended.
 enum End {
-    /// By itself; the text says how.
+    /// By itself, and as one that has nothing to complain of; checks may be left all the same.
+    Left(String),
+    /// By itself, by a signal or with a complaint; the text says how.
     Died(String),
     /// A check took longer than it may.
     Hung(usize),
     /// It took more memory than it may.
     Grew,
+    /// It ran no check for as long as one may take, and did not end.
+    Idled,
+}
+
+/// Those that ran when a process ended: each has to show by itself whether it was the one.
+#[derive(Default)]
+struct Suspects {
+    all: Vec<usize>,
+    left: VecDeque<usize>,
+    /// How the process ended, where one of them has to have ended it.
+    how: Option<String>,
 }
 
 /// What became of the checks so far, reported in their order.
@@ -40,6 +53,23 @@ impl Board<'_> {
             (self.done)(line);
             self.told += 1;
         }
+    }
+
+    fn name(&self, number: usize) -> Option<String> {
+        self.trials.get(number).map(|trial| trial.full_name())
+    }
+
+    fn failed(&self, number: usize) -> bool {
+        let line = self.lines.get(&number);
+        line.is_some_and(|line| line.status.counts_as_failure())
+    }
+
+    /// Adds a line; that of a check which did not fail becomes an error where there is something to say.
+    fn add_unless(&mut self, number: usize, mut line: Line, wrong: Option<String>) {
+        if let Some(what) = wrong.filter(|_| !line.status.counts_as_failure()) {
+            line.status = Status::Error(Failure(what));
+        }
+        self.add(number, line);
     }
 
     fn error(&mut self, number: usize, what: String, took: Duration) {
@@ -70,38 +100,49 @@ pub(super) fn run(
         done,
     };
     let mut waiting: Vec<usize> = (0..trials.len()).collect();
-    // Those that ran when a process ended: each has to show by itself whether it was the one.
-    let mut suspects = VecDeque::new();
-    while !waiting.is_empty() || !suspects.is_empty() {
-        let batch = match suspects.pop_front() {
+    let mut suspects = Suspects::default();
+    let mut first = true;
+    while !waiting.is_empty() || !suspects.left.is_empty() {
+        let batch = match suspects.left.pop_front() {
             Some(number) => vec![number],
             None => std::mem::take(&mut waiting),
         };
-        let mut process = Process::start(&batch).ok()?;
-        let end = process.watch(args, &mut board);
-        let running = process.running();
-        let left: Vec<usize> = batch
-            .iter()
-            .copied()
-            .filter(|number| !board.lines.contains_key(number))
-            .collect();
-        let blamed = match (&end, left.as_slice()) {
-            (_, []) => continue,
-            (End::Hung(number), _) => Some(*number),
-            // Nothing ran, and it will be no better the next time.
-            (_, [only]) => Some(*only),
-            (_, [first, ..]) if running.is_empty() => Some(*first),
-            _ => None,
+        let mut process = match Process::start(&batch) {
+            Ok(process) => process,
+            Err(error) if first => {
+                // A closed pipe is the reader's choice.
+                let _ = writeln!(
+                    io::stderr(),
+                    "the checks run without a process of their own: {error}"
+                );
+                return None;
+            }
+            Err(error) => {
+                for number in batch.into_iter().chain(suspects.left).chain(waiting) {
+                    let what = format!("no process could be started for the check: {error}");
+                    board.error(number, what, Duration::ZERO);
+                }
+                break;
+            }
         };
+        first = false;
+        let end = process.watch(args, &mut board);
+        if let Some((number, line)) = process.last.take() {
+            let what = suspects.judged(number, &process, &end, &board, args);
+            board.add_unless(number, line, what);
+        }
+        let blamed = process.blamed(&end);
         if let Some(number) = blamed {
             board.error(number, end.text(args), process.ran_for(number));
         }
-        for number in left.into_iter().filter(|number| Some(*number) != blamed) {
-            match end {
-                End::Died(_) | End::Grew if running.contains(&number) => suspects.push_back(number),
-                _ => waiting.push(number),
-            }
+        let (running, mut left) = (process.running(), process.left());
+        left.retain(|number| Some(*number) != blamed);
+        // There are none left here: each of them ran alone, and would be to blame.
+        if blamed.is_none() && !running.is_empty() {
+            left.retain(|number| !running.contains(number));
+            suspects = Suspects::new(running.into_iter().collect(), &end);
         }
+        waiting.extend(left);
     }
     Some(Report {
         lines: board.lines.into_values().collect(),
@@ -109,15 +150,52 @@ pub(super) fn run(
     })
 }
 
+impl Suspects {
+    fn new(all: Vec<usize>, end: &End) -> Self {
+        let left = all.iter().copied().collect();
+        let how = match end {
+            End::Left(how) | End::Died(how) => Some(how.clone()),
+            // What many took together need not be the fault of one.
+            End::Hung(_) | End::Grew | End::Idled => None,
+        };
+        Self { all, left, how }
+    }
+
+    /// What is wrong with how the process of the check ended, which ended last in it; or with how that of all suspects did,
+    /// where this is the last of them, and none did it alone.
+    fn judged(
+        &self,
+        number: usize,
+        process: &Process,
+        end: &End,
+        board: &Board<'_>,
+        args: &Args,
+    ) -> Option<String> {
+        match (end, &self.how) {
+            (End::Grew, _) if process.batch.len() > 1 => None,
+            (End::Left(_), Some(how)) if self.all.last() == Some(&number) => {
+                let failed = self.all.iter().any(|number| board.failed(*number));
+                let names: Vec<String> = self.all.iter().filter_map(|number| board.name(*number)).collect();
+                let names = names.join(", ");
+                (!failed).then(|| format!("the process ended {how} while {names} ran; none did it alone"))
+            }
+            (End::Left(_), _) => None,
+            _ => Some(end.text(args)),
+        }
+    }
+}
+
 impl End {
     fn text(&self, args: &Args) -> String {
+        let limit = args.limit.as_secs();
         match self {
-            Self::Died(how) => format!("the process of the check ended: {how}"),
-            Self::Hung(_) => format!("the check did not end within {} s", args.limit.as_secs()),
+            Self::Left(how) | Self::Died(how) => format!("the process of the check ended: {how}"),
+            Self::Hung(_) => format!("the check did not end within {limit} s"),
             Self::Grew => format!(
                 "the process of the check took more than {} MiB of memory",
                 args.memory_mib
             ),
+            Self::Idled => format!("the process of the check ran none for {limit} s, and did not end"),
         }
     }
 }
@@ -127,8 +205,13 @@ struct Process {
     child: Child,
     news: News,
     path: PathBuf,
+    batch: Vec<usize>,
     started: BTreeMap<usize, Instant>,
     ended: BTreeSet<usize>,
+    /// When it last told something.
+    heard: Instant,
+    /// The check of the batch that ended last: how the process ends belongs to it.
+    last: Option<(usize, Line)>,
 }
 
 impl Process {
@@ -138,16 +221,24 @@ impl Process {
         command.args(std::env::args_os().skip(1));
         command
             .env(child::NEWS, &path)
-            .env(child::CHECKS, child::list(batch));
+            .env(child::CHECKS, child::list(batch))
+            .env(child::PARENT, std::process::id().to_string());
         if batch.len() == 1 {
             command.arg("--test-threads").arg("1");
         }
+        let child = command.spawn();
+        if child.is_err() {
+            drop(std::fs::remove_file(&path));
+        }
         Ok(Self {
-            child: command.spawn()?,
+            child: child?,
             news,
             path,
+            batch: batch.to_vec(),
             started: BTreeMap::new(),
             ended: BTreeSet::new(),
+            heard: Instant::now(),
+            last: None,
         })
     }
 
@@ -157,6 +248,7 @@ impl Process {
             let ended = self.child.try_wait();
             self.take_news(board);
             match ended {
+                Ok(Some(status)) if status.success() => return End::Left(how(status)),
                 Ok(Some(status)) => return End::Died(how(status)),
                 Ok(None) => {}
                 Err(error) => return End::Died(error.to_string()),
@@ -170,19 +262,28 @@ impl Process {
                 self.kill();
                 return End::Grew;
             }
+            if self.running().is_empty() && self.heard.elapsed() > args.limit {
+                self.kill();
+                return End::Idled;
+            }
             std::thread::park_timeout(PACE);
         }
     }
 
     fn take_news(&mut self, board: &mut Board<'_>) {
         for told in self.news.take() {
+            self.heard = Instant::now();
             match told {
                 child::Told::Started(number) => drop(self.started.insert(number, Instant::now())),
                 child::Told::Ended(number, outcome) => {
                     self.ended.insert(number);
                     if let Some(trial) = board.trials.get(number) {
                         let line = outcome.into_line(trial);
-                        board.add(number, line);
+                        if self.left().is_empty() {
+                            self.last = Some((number, line));
+                        } else {
+                            board.add(number, line);
+                        }
                     }
                 }
             }
@@ -192,6 +293,26 @@ impl Process {
     fn running(&self) -> BTreeSet<usize> {
         let running = self.started.keys().copied();
         running.filter(|number| !self.ended.contains(number)).collect()
+    }
+
+    /// The checks of the batch that did not end.
+    fn left(&self) -> Vec<usize> {
+        let batch = self.batch.iter().copied();
+        batch.filter(|number| !self.ended.contains(number)).collect()
+    }
+
+    /// The check that is to blame for the end without a doubt, or without hope that a further run tells more.
+    fn blamed(&self, end: &End) -> Option<usize> {
+        let first = *self.left().first()?;
+        let running = self.running();
+        match end {
+            End::Hung(number) => Some(*number),
+            // What those took that ended before is none of its fault.
+            End::Grew => (self.batch.len() == 1 || self.started.is_empty()).then_some(first),
+            End::Left(_) | End::Died(_) | End::Idled if running.len() > 1 => None,
+            // Where nothing ran it will be no better the next time.
+            End::Left(_) | End::Died(_) | End::Idled => Some(running.first().copied().unwrap_or(first)),
+        }
     }
 
     fn ran_for(&self, number: usize) -> Duration {
