@@ -193,8 +193,16 @@ def program_of(judge):
     return WORK / f"build/release/chronik-mutants-{judge}"
 
 
+class Unfinished(Exception):
+    """The checks did not end in time."""
+
+
+class NoReport(Unfinished):
+    """They ended and left no report, which no mutant can make them do: nobody knows what they would have said."""
+
+
 def play(judge, name, *filters):
-    """Runs the checks; returns the failed ones as the report has them, or None where they did not end."""
+    """Runs the checks; returns the failed ones as the report has them."""
     report = WORK / f"{name or judge}.json"
     report.unlink(missing_ok=True)
     env = os.environ | {"CHRONIK_PRODUCT_MUTANT": name}
@@ -205,9 +213,9 @@ def play(judge, name, *filters):
         try:
             subprocess.run(command, env=env, stdout=log, stderr=log, timeout=LIMIT_S, check=False)
         except subprocess.TimeoutExpired:
-            return None
+            raise Unfinished(f"the checks did not end within {LIMIT_S} s") from None
     if not report.exists():
-        return []
+        raise NoReport("the checks ended without a report")
     return [check for check in json.loads(report.read_text())["checks"] if check["status"] not in ("passed", "skipped")]
 
 
@@ -238,7 +246,7 @@ def judge_partitions(name):
         return {"killed": False, "by": [], "saw": "-", "seeds": f"0 of {PARTITION_RUNS} fail"}
     found = re.findall(r"^CHRONIK_SEED=(\S+) ([a-z-]+): (.*)", run.stdout, re.M)
     count = len({seed for seed, _, _ in found})
-    scenes = re.findall(r"^scene: (.*): ([a-z-]+): (.*)", run.stdout, re.M)
+    scenes = re.findall(r"^scene: (.*?): ([a-z-]+): (.*)", run.stdout, re.M)
     seeds = "-" if scenes else f"{count} of {PARTITION_RUNS} fail"
     rules = list(dict.fromkeys(rule for _, rule, _ in scenes + found))
     saw = (scenes + found)[0][2] if rules else run.stdout.strip().split("\n")[-1]
@@ -277,9 +285,11 @@ def judge_by_checks(mutant):
     if judged_by == "partitions":
         return judge_partitions(name)
     for filters in ([clause], []):
-        failed = play(judged_by, name, *filters)
-        if failed is None:
-            return {"killed": True, "by": [], "saw": f"the checks did not end within {LIMIT_S} s", "seeds": "-"}
+        try:
+            failed = play(judged_by, name, *filters)
+        except Unfinished as unfinished:
+            killed = not isinstance(unfinished, NoReport)
+            return {"killed": killed, "by": [], "saw": str(unfinished), "seeds": "-"}
         if failed:
             failed.sort(key=lambda check: (broken_by(check) != clause, check["clause"] != clause))
             seeds = [str(count) for count in map(seeds_of, failed) if count is not None]
@@ -397,8 +407,12 @@ def main():
         if judged_by == "partitions":
             if (result := judge_partitions(""))["killed"]:
                 sys.exit(f"error: without a mutant the simulated partitions fail: {result}")
-        elif failed := play(judged_by, ""):
-            sys.exit(f"error: without a mutant these fail: {[check['name'] for check in failed]}")
+            continue
+        try:
+            if failed := play(judged_by, ""):
+                sys.exit(f"error: without a mutant these fail: {[check['name'] for check in failed]}")
+        except Unfinished as unfinished:
+            sys.exit(f"error: without a mutant {unfinished}")
     guards = guards_of(wanted)
     for guard in {json.dumps(mutant["guard"], sort_keys=True) for mutant in wanted if "guard" in mutant}:
         guard = json.loads(guard)
