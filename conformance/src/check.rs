@@ -74,6 +74,9 @@ impl Marks {
     /// The mark of a check that needs a capability which the subject does not declare: nothing was judged then.
     pub(crate) const NOT_DECLARED: &str = "not declared";
 
+    /// The mark of a check of growth from one voter where the engine changes memberships, and refuses that by name.
+    pub(crate) const REFUSES_GROWTH: &str = "growth from one refused";
+
     /// Counts the random runs that a check looked at, in the order of their seeds, up to the first that breaks its clause.
     pub const SEEDS: &str = "seeds";
 

@@ -147,6 +147,9 @@ fn status_of(verdict: Verdict, marks: &Marks) -> Status {
         Ok(()) if marks.count(Marks::NOT_DECLARED) > 0 => {
             Status::Skipped("it needs a capability that is not declared".to_owned())
         }
+        Ok(()) if marks.count(Marks::REFUSES_GROWTH) > 0 => {
+            Status::Skipped("it refuses growth from one voter as unsupported".to_owned())
+        }
         Ok(()) => Status::Passed,
         Err(failure) if failure.0.starts_with(Marks::VACUOUS) => Status::Inconclusive(failure),
         Err(failure) => Status::Failed(failure),
@@ -313,4 +316,27 @@ fn text_of(line: &Line) -> String {
 /// A closed pipe is the reader's choice.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_says_what_was_not_there_to_be_judged() {
+        let reason = |mark: &'static str| {
+            let marks = Marks::default();
+            marks.hit(mark);
+            status_of(Ok(()), &marks).text().to_owned()
+        };
+        assert_eq!(
+            reason(Marks::NOT_DECLARED),
+            "it needs a capability that is not declared"
+        );
+        assert_eq!(
+            reason(Marks::REFUSES_GROWTH),
+            "it refuses growth from one voter as unsupported"
+        );
+        assert_eq!(reason(Marks::RUNS), "");
+    }
 }

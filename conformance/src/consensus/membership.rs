@@ -441,7 +441,7 @@ fn growth(lab: &Lab<'_>) -> Verdict {
     cluster.isolate(&[1]);
     let answer = cluster.change_now(1, become_voters(&[1, 2, 3]), Duration::from_secs(6))?;
     if matches!(answer, Some(Err(ConsensusError::Unsupported(_)))) {
-        lab.marks.hit(Marks::NOT_DECLARED);
+        lab.marks.hit(Marks::REFUSES_GROWTH);
         return Ok(());
     }
     ensure!(
