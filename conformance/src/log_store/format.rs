@@ -64,7 +64,7 @@ fn of_another_format(lab: &Lab<'_>) -> Verdict {
     Ok(())
 }
 
-fn contents(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn contents(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let read = |(path, _): (PathBuf, u64)| {
         let bytes = disk.content(&path).unwrap_or_default();
         (path, bytes)

@@ -44,6 +44,8 @@ pub enum Mutant {
     BelievesOldBytes,
     /// The tool that looks for damage finds none (LS-DUR-15).
     VerifiesNothing,
+    /// It leaves a file behind (LS-DUR-15).
+    VerifyLeavesFile,
     /// It names the place behind the damage (LS-DUR-15).
     NamesAnotherPlace,
     /// It takes what a crash tore off for damage (LS-DUR-15).
@@ -170,6 +172,7 @@ impl Mutant {
             "a frame that had been synced does not match",
         ),
         (Self::VerifiesNothing, "LS-DUR-15", "matters, and verify names []"),
+        (Self::VerifyLeavesFile, "LS-DUR-15", "verify changes the store: "),
         (
             Self::NamesAnotherPlace,
             "LS-DUR-15",

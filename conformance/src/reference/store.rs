@@ -9,7 +9,7 @@ use crate::model::GroupModel;
 use crate::world::locked;
 use chronik_core::env::{DiskLane, Env};
 use chronik_core::error::Damage;
-use chronik_core::fs::{DirLock, FileSystem, FsError};
+use chronik_core::fs::{DirLock, FileSystem, FsError, OpenMode};
 use chronik_core::log_store::{SegmentPolicy, StoreHealth};
 use chronik_core::ticket::TicketSender;
 use chronik_core::{GroupId, GroupLog, LogError, LogIndex, LogStore, Ticket, Watch};
@@ -137,6 +137,9 @@ impl MemStore {
         let mut damage = journal::inspect(fs, dir, mutant)?.map_or_else(Vec::new, |scan| scan.damage);
         match mutant {
             Some(Mutant::VerifiesNothing) => damage.clear(),
+            Some(Mutant::VerifyLeavesFile) => fs
+                .open(&dir.join("verified"), OpenMode::CreateNew)?
+                .write_at(&[b"verified"], 0)?,
             Some(Mutant::NamesAnotherPlace) => {
                 damage
                     .iter_mut()
