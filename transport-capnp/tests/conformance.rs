@@ -11,7 +11,7 @@ use chronik_core::Env;
 use chronik_core::transport::TransportFactory;
 use chronik_transport_capnp::{CapnpFactory, CapnpOptions, Tls};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 fn factory(env: Env) -> Arc<dyn TransportFactory> {
     Arc::new(CapnpFactory::new(CapnpOptions::default(), env.rng))
@@ -23,21 +23,19 @@ fn authorities() -> &'static (Authority, Authority) {
     BOTH.get_or_init(|| (Authority::new(), Authority::new()))
 }
 
-/// The files of a certificate are read when a transport is bound, and stay until the checks end.
-fn folder() -> &'static Folder {
-    static FOLDER: OnceLock<Folder> = OnceLock::new();
-    FOLDER.get_or_init(Folder::new)
-}
+/// The folder of `main`: the files of a certificate are read when a transport is bound.
+static FOLDER: OnceLock<Weak<Folder>> = OnceLock::new();
 
 fn secured(env: Env, certificate: Certificate) -> Arc<dyn TransportFactory> {
     let (ours, theirs) = authorities();
     let name = format!("{certificate:?}-{}", env.rng.next_u64());
-    let of = |authority: &Authority| authority.node(folder(), &name, "127.0.0.1");
+    let folder = FOLDER.get().and_then(Weak::upgrade).unwrap();
+    let of = |authority: &Authority| authority.node(&folder, &name, "127.0.0.1");
     let tls = match certificate {
         Certificate::OfTheCluster => Tls::Mutual(of(ours)),
         Certificate::OfAnother => Tls::Mutual(of(theirs)),
         Certificate::OfAnotherTrustingTheCluster => {
-            let trusted = ours.node(folder(), &format!("{name}-trusted"), "127.0.0.1").ca;
+            let trusted = ours.node(&folder, &format!("{name}-trusted"), "127.0.0.1").ca;
             let mut mixed = of(theirs);
             mixed.ca = trusted;
             Tls::Mutual(mixed)
@@ -48,5 +46,8 @@ fn secured(env: Env, certificate: Certificate) -> Arc<dyn TransportFactory> {
 }
 
 fn main() -> ExitCode {
+    // A static would stay when the process ends.
+    let folder = Arc::new(Folder::new());
+    FOLDER.get_or_init(|| Arc::downgrade(&folder));
     transport::main(Sockets::new("transport-capnp", factory).with_tls(secured))
 }
