@@ -1,8 +1,6 @@
 """A full disk: writes are refused with an error, everything else goes on, and writes return with the space."""
 
-import os
 import re
-import subprocess
 import time
 
 import pytest
@@ -12,14 +10,10 @@ from harness.batch import simple
 from harness.log_client import LogClient
 from harness.operator import admin_port, cluster, get_json, metrics, value
 from harness.paths import CONTROL
+from harness.small_disk import LIMIT_S, MIB, fill, free_mib, small_disk, write_again
 
 pytestmark = pytest.mark.skipif(CONTROL, reason="about our own store")
 
-MIB = 1 << 20
-LIMIT_S = 60
-# Copies from the journal take a fraction of this.
-CALM_S = 2
-DISK_MIB = 96
 CONFIG = """
 [topics]
 retention_check_interval_ms = 100
@@ -33,49 +27,12 @@ min_free_bytes = "8MiB"
 
 @pytest.fixture
 def node(own_broker):
-    """A broker on a file system of its own, in memory. Mounting needs root, which the tests have."""
-    own_broker.discard()
-    own_broker.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", own_broker.data], check=True)
-    try:
+    with small_disk(own_broker):
         path = own_broker.directory / "node.toml"
         path.write_text(CONFIG)
         own_broker.extra_args = ["--config", str(path), "--admin-port", "0"]
-        # The store gets a directory of its own, so that there is room for something else beside it.
-        own_broker.ballast = own_broker.data / "ballast"
-        own_broker.data = own_broker.data / "store"
         own_broker.start()
         yield own_broker
-    finally:
-        own_broker.kill()
-        own_broker.data = own_broker.directory / "data"
-        subprocess.run(["umount", own_broker.data], check=True)
-
-
-def free_mib(node):
-    stat = os.statvfs(node.data)
-    return stat.f_bavail * stat.f_frsize / MIB
-
-
-def fill(log, topic, first=0):
-    """Produces until the disk is full; returns how many records were acknowledged.
-
-    What was refused may fit a moment later, when what waits in the journal has been copied: the disk is full once
-    nothing more was taken for a while.
-    """
-    number, refused_since = first, None
-    while True:
-        assert number < 10 * DISK_MIB, "the disk does not fill"
-        answer = log.produce(topic, simple([b"%08d" % number + b"x" * 200_000]))
-        code = answer["ErrorCode"]
-        if not code:
-            number, refused_since = number + 1, None
-            continue
-        assert code == errors.KAFKA_STORAGE_ERROR, answer
-        refused_since = refused_since or time.monotonic()
-        if time.monotonic() - refused_since > CALM_S:
-            return number
-        time.sleep(0.02)
 
 
 def check_full(node, log, topic, acked):
@@ -92,16 +49,6 @@ def check_full(node, log, topic, acked):
     assert cluster("health", port=port)[0] == 1
     assert free_mib(node) > 1, "the reserve was used up"
     assert len(re.findall("partition_failed", node.new_log())) == 0, "a log line for each refused request"
-
-
-def write_again(log, topic, limit_s=LIMIT_S):
-    limit = time.monotonic() + limit_s
-    while True:
-        answer = log.produce(topic, simple([b"again"]))
-        if answer["ErrorCode"] == 0:
-            return answer["BaseOffset"]
-        assert answer["ErrorCode"] == errors.KAFKA_STORAGE_ERROR and time.monotonic() < limit, answer
-        time.sleep(0.05)
 
 
 def test_writes_return_when_somebody_else_frees_space(node, topic):
