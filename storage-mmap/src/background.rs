@@ -47,6 +47,8 @@ pub(crate) struct Requests {
     drops: VecDeque<DropTask>,
     /// It is time to free some space of dropped segments.
     shrink: bool,
+    /// There is no space: files of dropped segments are not kept for others.
+    give_up: bool,
     /// Somebody will say when that is.
     shrink_timer: bool,
     /// Somebody will say when to look for space again.
@@ -100,6 +102,7 @@ enum Step {
     Sweep(Arc<Group>),
     Copy(Arc<Group>),
     Shrink,
+    GiveUp,
 }
 
 impl Inner {
@@ -162,6 +165,7 @@ impl Inner {
     fn has_work(&self, requests: &Requests) -> bool {
         !requests.drops.is_empty()
             || requests.shrink
+            || requests.give_up
             || !requests.checkpoints.is_empty()
             || !requests.sweep.is_empty()
             || (!requests.copy.is_empty() && self.must_copy())
@@ -240,8 +244,12 @@ impl Inner {
     /// There is no space: nothing more is tried for a while.
     pub(crate) fn wait_for_space(self: &Arc<Self>) {
         self.set_full(true);
-        if std::mem::replace(&mut locked(&self.requests).space_timer, true) {
-            return;
+        {
+            let mut requests = locked(&self.requests);
+            requests.give_up = true;
+            if std::mem::replace(&mut requests.space_timer, true) {
+                return;
+            }
         }
         let inner = Arc::downgrade(self);
         let pause = self.env.clock.sleep(SPACE_PACE);
@@ -259,6 +267,9 @@ impl Inner {
         let mut requests = locked(&self.requests);
         if let Some(task) = requests.drops.pop_front() {
             return Some(Step::Drop(task));
+        }
+        if std::mem::take(&mut requests.give_up) {
+            return Some(Step::GiveUp);
         }
         if std::mem::take(&mut requests.shrink) {
             return Some(Step::Shrink);
@@ -280,6 +291,10 @@ impl Inner {
         let result = match &step {
             Step::Drop(task) => self.drop_files(background, task),
             Step::Shrink => self.shrink_pool(&mut background.pool),
+            Step::GiveUp => {
+                self.give_up_pool(&mut background.pool);
+                Ok(())
+            }
             Step::Checkpoints(group) => self.store_checkpoints(group),
             Step::Sweep(group) => self.sweep(background, group),
             Step::Copy(group) => {
@@ -289,7 +304,7 @@ impl Inner {
         };
         match result {
             Ok(()) => {
-                if !matches!(step, Step::Drop(_) | Step::Shrink) {
+                if !matches!(step, Step::Drop(_) | Step::Shrink | Step::GiveUp) {
                     locked(&self.requests).starved = Starved::No;
                 }
                 true
@@ -325,6 +340,7 @@ impl Inner {
             Step::Sweep(group) => requests.sweep.push_front(group),
             Step::Copy(group) => requests.copy.push_front(group),
             Step::Shrink => requests.shrink = true,
+            Step::GiveUp => requests.give_up = true,
         }
     }
 

@@ -128,6 +128,23 @@ impl Pool {
         }
     }
 
+    /// Frees everything, but for what is still mapped.
+    pub(crate) fn give_up(&mut self, fs: &dyn FileSystem, dir: &Path) {
+        self.trim(0);
+        let mut freed = false;
+        while self.leaving.iter().any(|file| !is_mapped(file.generation)) {
+            if let Err(error) = self.shrink(fs, u64::MAX) {
+                log::warn!("pool_not_freed error={error}");
+                return;
+            }
+            freed = true;
+        }
+        if freed {
+            // The space returns with the names gone; nothing depends on that.
+            let _ = fs.sync_dir(&pool_dir(dir));
+        }
+    }
+
     fn try_shrink(&mut self, fs: &dyn FileSystem, step_bytes: u64) -> Result<(), FsError> {
         // A file that is still mapped waits its turn behind the others.
         let Some(place) = self.leaving.iter().position(|file| !is_mapped(file.generation)) else {
@@ -158,12 +175,6 @@ impl Inner {
 
     /// Gives all space of the pool back at once, where there is too little of it.
     pub(crate) fn give_up_pool(&self, pool: &mut Pool) {
-        pool.trim(0);
-        while pool.leaving.iter().any(|file| !is_mapped(file.generation)) {
-            if let Err(error) = pool.shrink(&*self.fs, u64::MAX) {
-                log::warn!("pool_not_freed error={error}");
-                return;
-            }
-        }
+        pool.give_up(&*self.fs, &self.options.dir);
     }
 }

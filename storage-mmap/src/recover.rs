@@ -48,7 +48,11 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         groups.insert(*id, Arc::new(group));
     }
     remove_strangers(&*fs, &dir, &groups).map_err(io_error)?;
-    let pool = open_pool(&*fs, &dir, &groups).map_err(io_error)?;
+    let mut pool = open_pool(&*fs, &dir, &groups).map_err(io_error)?;
+    let wanted = options.journal_file_bytes.saturating_add(options.free_bytes_min);
+    if fs.free_bytes(&dir).is_ok_and(|free| free < wanted) {
+        pool.give_up(&*fs, &dir);
+    }
     let config = JournalConfig {
         dir,
         file_bytes: options.journal_file_bytes,
@@ -91,6 +95,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
 /// not synced before, and counts twice until then. Where the journal itself got less than a file, its older files are
 /// freed before anything else, as the store may be killed again.
 fn make_space(inner: &Arc<Inner>) -> Result<(), LogError> {
+    inner.look_at_space();
     let wanted = {
         let journal = locked(&inner.journal);
         journal.is_short().then(|| journal.holders(1))
@@ -101,6 +106,7 @@ fn make_space(inner: &Arc<Inner>) -> Result<(), LogError> {
     let groups: Vec<_> = locked(&inner.groups).values().cloned().collect();
     {
         let mut background = locked(&inner.background);
+        inner.give_up_pool(&mut background.pool);
         for group in groups.iter().filter(|group| group.damaged.is_none()) {
             let holds = wanted.as_ref().is_some_and(|holders| holders.contains(&group.id));
             let made = if holds {

@@ -64,6 +64,11 @@ pub(super) fn stored_to_raft(entry: Entry) -> eraftpb::Entry {
     out
 }
 
+/// Whether an entry holds records.
+pub(super) fn has_records(entry: &eraftpb::Entry) -> bool {
+    entry.context.first() == Some(&(EntryKind::Data as u8))
+}
+
 /// What raft-rs gives to store, as an entry of the log; `next_offset` is where the log ends. An entry without our
 /// context is the blank one with which raft-rs starts a term, or the one that it puts in place of a change that it
 /// refuses.

@@ -130,6 +130,45 @@ fn commands_are_taken_where_records_are_refused() {
 }
 
 #[test]
+fn followers_take_commands_of_other_groups_where_they_have_no_room_for_records() {
+    let mut cluster = Cluster::of(1, 3);
+    let (data, commands) = (GroupId(1), GroupId(2));
+    for node in 1..=3 {
+        cluster.open(node, commands, voters(&[1, 2, 3]));
+    }
+    let leads = |cluster: &Cluster, group| leader_of(cluster, group);
+    cluster.until("leaders", |cluster| {
+        leads(cluster, data).is_some() && leads(cluster, commands).is_some()
+    });
+    let leader = leader_of(&cluster, data).unwrap();
+    for node in (1..=3).filter(|node| *node != leader) {
+        let disk = &cluster.disks[&node];
+        disk.set_capacity(Some(disk.used_bytes() + (2 << 20)));
+    }
+    let propose = |group, proposal| {
+        let to = leader_of(&cluster, group)?;
+        cluster.nodes[&to].groups[&group].group.propose(proposal).ok()
+    };
+    for _ in 0..400 {
+        drop(propose(data, records(9_000, 1)));
+        cluster.sim.advance(Duration::from_millis(20));
+    }
+    let command = || Proposal {
+        kind: EntryKind::Command,
+        record_count: 0,
+        ..records(0, 1)
+    };
+    for number in 0..300 {
+        let handle = propose(commands, command()).expect("the commands have a leader");
+        let committed = cluster.sim.block_on(handle.outcome());
+        assert!(
+            matches!(committed, Ok(Outcome::Committed(_))),
+            "command {number}: {committed:?}"
+        );
+    }
+}
+
+#[test]
 fn changes_on_a_full_disk_are_made_or_refused_and_the_leader_leads_on() {
     let cluster = Cluster::of(1, 3);
     let leader = cluster.elect();

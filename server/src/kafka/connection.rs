@@ -149,7 +149,7 @@ async fn race(
         Either::Read(Ok(End::Drained)) => write.await,
         Either::Read(Ok(End::ClientLeft)) => Ok(()),
         Either::Read(Err(error)) => {
-            // What was answered before the bad request still leaves, as far as it is ready.
+            // What was answered before the bad request still leaves, as far as one step of the writer gets.
             let _ = futures_lite::future::poll_once(write).await;
             Err(error)
         }

@@ -100,8 +100,14 @@ impl JournalWriter {
             next_sequence: found.next_sequence,
             active: None,
         };
-        let bytes = journal.first_bytes();
-        journal.start_file(found.end, found.chain, bytes)?;
+        let (wanted, least) = (journal.first_bytes(), journal.least_bytes());
+        match journal.start_file(found.end, found.chain, wanted) {
+            // A quota may leave less than the file system says.
+            Err(error) if error.kind == FsErrorKind::NoSpace && wanted > least => {
+                journal.start_file(found.end, found.chain, least)?;
+            }
+            started => started?,
+        }
         Ok(journal)
     }
 
@@ -260,11 +266,9 @@ impl JournalWriter {
         self.config.file_bytes.max(head.frame_bytes().saturating_mul(4))
     }
 
-    /// How long the first file of an opening must be. Where a whole one would take of what is kept free, it is just long
-    /// enough for what frees space: a store that was killed on a full disk must open.
+    /// How long the first file of an opening should be: a whole one, unless that takes of what is kept free.
     fn first_bytes(&self) -> u64 {
-        let head = self.head();
-        let wanted = self.wanted_bytes(&head);
+        let wanted = self.wanted_bytes(&self.head());
         let kept = wanted.saturating_add(self.config.free_bytes_min);
         let has_space = || {
             self.fs
@@ -274,8 +278,15 @@ impl JournalWriter {
         if self.has_free(wanted) || has_space() {
             wanted
         } else {
-            (self.config.file_bytes / 16).max(head.frame_bytes().saturating_mul(4))
+            self.least_bytes()
         }
+    }
+
+    /// How long a file must be for what frees space: a store that was killed on a full disk must open, more than once.
+    fn least_bytes(&self) -> u64 {
+        let share = (self.config.file_bytes / 16).min(self.config.free_bytes_min / 4);
+        let head = self.head();
+        share.max(4 << 10).max(head.frame_bytes().saturating_mul(4))
     }
 
     fn has_free(&self, wanted: u64) -> bool {
@@ -356,7 +367,7 @@ impl JournalWriter {
             // What was made of it must not stay in the way of a later attempt.
             drop(file);
             let _ = self.fs.remove(&path);
-            // Nor in that of a smaller one.
+            // Nor its space, in that of a shorter one.
             let _ = self.fs.sync_dir(&journal_dir(&self.config.dir));
             return Err(error);
         }

@@ -35,8 +35,8 @@ pub(super) fn map(file: &File, len: usize) -> io::Result<Bytes> {
     Ok(Bytes::from_owner(Region { map }))
 }
 
-/// Starts to write what the page cache has of a range, and waits for nothing (Linux: `sync_file_range`). It makes nothing
-/// durable; what fails here shows again at the sync.
+/// Starts to write what the page cache has of a range (Linux: `sync_file_range`); it waits where the disk's queue is full.
+/// It makes nothing durable; what fails here shows again at the sync.
 pub(super) fn start_writing(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let (Ok(at), Ok(len)) = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len)) else {
         return Err(io::ErrorKind::InvalidInput.into());

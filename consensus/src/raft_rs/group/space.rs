@@ -8,6 +8,7 @@
 use super::proposals::Fresh;
 use super::{Context, Group};
 use crate::margin::needed_bytes;
+use crate::raft_rs::entry::has_records;
 use chronik_core::proposal::ProposeError;
 use chronik_core::{EntryKind, LogError, Outcome};
 use raft::eraftpb::Entry;
@@ -25,6 +26,15 @@ fn bytes_of(entries: &[Entry]) -> u64 {
         .sum()
 }
 
+/// What decides how much must fit, where records may be among others.
+fn kind_of(has_records: bool) -> EntryKind {
+    if has_records {
+        EntryKind::Data
+    } else {
+        EntryKind::Command
+    }
+}
+
 fn refuse(batch: Vec<Fresh>) {
     for fresh in batch {
         let error = ProposeError::Log(LogError::Full);
@@ -38,7 +48,8 @@ impl Group {
     /// # Errors
     /// The log failed: the group must stop.
     pub(super) fn has_room_for(&mut self, entries: &[Entry]) -> Result<bool, LogError> {
-        self.has_room(bytes_of(entries))
+        let kind = kind_of(entries.iter().any(has_records));
+        self.has_room(needed_bytes(kind, bytes_of(entries)))
     }
 
     /// The proposals that fit beside what is not written yet. The others are told that the log is full: all, or those
@@ -53,8 +64,9 @@ impl Group {
         let (records, commands): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|fresh| fresh.proposal.kind == EntryKind::Data);
+        let only_commands = records.is_empty();
         refuse(records);
-        if self.has_room_for_proposals(&commands)? {
+        if !only_commands && self.has_room_for_proposals(&commands)? {
             return Ok(commands);
         }
         refuse(commands);
@@ -67,12 +79,7 @@ impl Group {
             .iter()
             .map(|fresh| payload(fresh) + BESIDE_ENTRY_BYTES)
             .sum();
-        let has_records = batch.iter().any(|fresh| fresh.proposal.kind == EntryKind::Data);
-        let kind = if has_records {
-            EntryKind::Data
-        } else {
-            EntryKind::Command
-        };
+        let kind = kind_of(batch.iter().any(|fresh| fresh.proposal.kind == EntryKind::Data));
         self.has_room(needed_bytes(kind, bytes))
     }
 

@@ -94,15 +94,6 @@ impl Buf for OutFrame {
         self.parts.last().map(AsRef::as_ref).unwrap_or_default()
     }
 
-    fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        for (slot, part) in dst.iter_mut().zip(self.parts.iter().rev()) {
-            *slot = IoSlice::new(part);
-            filled += 1;
-        }
-        filled
-    }
-
     /// # Panics
     /// If `cnt` is more than remains, as [`Buf`] demands.
     fn advance(&mut self, cnt: usize) {
