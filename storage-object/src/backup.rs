@@ -226,12 +226,16 @@ impl BackupWriter {
         Ok(done)
     }
 
-    /// Keeps what is no backup any more beside the backup.
+    /// Keeps what is to be replaced beside the backup. What is damaged takes the place of what was kept earlier, which has
+    /// been written anew since; anything else does not, as it may be the empty one of an attempt before this.
     async fn keep_aside(&self, data: Bytes) -> Result<(), TierError> {
         let aside = backup_aside_key(&self.name);
-        match self.bucket.put(&aside, vec![data], Condition::Absent).await {
+        let condition = match Backup::decode(&data) {
+            Ok(_) => Condition::Absent,
+            Err(_) => Condition::Always,
+        };
+        match self.bucket.put(&aside, vec![data], condition).await {
             Ok(_) => Ok(()),
-            // Done before, and interrupted: what was kept then is what was damaged.
             Err(error) if error.kind == StoreErrorKind::Conflict => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -410,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_who_has_the_state_writes_over_damage_once_and_over_nothing_else() {
+    fn a_writer_who_has_the_state_writes_over_damage_and_over_nothing_else() {
         let sim = SimEnv::new(Seed(7));
         let bucket: Arc<dyn Bucket> = Arc::new(MemoryBucket::new(sim.env().clock));
         let fence = Fence::new(1, Term(1), 1);
@@ -423,25 +427,28 @@ mod tests {
             Ok(false),
             "what can be read is not replaced"
         );
-        let damaged = Bytes::from_static(b"no backup at all");
-        let put = bucket.put("b/metadata", vec![damaged.clone()], Condition::Always);
-        sim.block_on(put).unwrap().unwrap();
-        let refused = sim.block_on(writer.write(4, &newer)).unwrap();
-        assert!(matches!(refused, Err(TierError::Damaged { .. })), "{refused:?}");
-        assert_eq!(
-            sim.block_on(writer.write_over_damage(4, &newer)).unwrap(),
-            Ok(true)
-        );
-        let backup = sim.block_on(read_backup(&*bucket, "metadata")).unwrap().unwrap();
-        assert_eq!(
-            backup.map(|backup| (backup.version, backup.data)),
-            Some((4, newer))
-        );
-        let want = Want::All { max_bytes: BYTES_MAX };
-        let aside = bucket.get(&backup_aside_key("metadata"), want);
-        assert_eq!(sim.block_on(aside).unwrap().unwrap().data, damaged);
+        // The second time, what was kept of the first gives way.
+        for (version, damaged) in [(4, "no backup at all"), (5, "nor this")] {
+            let damaged = Bytes::from_static(damaged.as_bytes());
+            let put = bucket.put("b/metadata", vec![damaged.clone()], Condition::Always);
+            sim.block_on(put).unwrap().unwrap();
+            let refused = sim.block_on(writer.write(version, &newer)).unwrap();
+            assert!(matches!(refused, Err(TierError::Damaged { .. })), "{refused:?}");
+            assert_eq!(
+                sim.block_on(writer.write_over_damage(version, &newer)).unwrap(),
+                Ok(true)
+            );
+            let backup = sim.block_on(read_backup(&*bucket, "metadata")).unwrap().unwrap();
+            assert_eq!(
+                backup.map(|backup| (backup.version, backup.data)),
+                Some((version, newer.clone()))
+            );
+            let want = Want::All { max_bytes: BYTES_MAX };
+            let aside = bucket.get(&backup_aside_key("metadata"), want);
+            assert_eq!(sim.block_on(aside).unwrap().unwrap().data, damaged);
+        }
         // It goes on as after any write.
-        sim.block_on(writer.write(5, &state)).unwrap().unwrap();
+        sim.block_on(writer.write(6, &state)).unwrap().unwrap();
     }
 
     #[test]

@@ -428,7 +428,8 @@ fn keep_torn(fs: &dyn FileSystem, dir: &Path, found: &Found, from: u64, to: u64)
         file.write_at(&[&bytes], 0)
     };
     if let Err(error) = copy() {
-        // A courtesy: recovery does not depend on it.
+        // A courtesy: recovery does not depend on it, and needs the space that half of it takes.
+        let _ = fs.remove(&path);
         log::warn!("torn_tail_not_kept path={} error={error}", path.display());
     }
     Ok(())
