@@ -83,7 +83,7 @@ fn files_kept_for_later_segments_are_given_up_on_a_full_disk() {
     wide.pool_bytes_max = SPACE_BYTES;
     let machine = Machine::new(1);
     machine.disk.set_capacity(Some(SPACE_BYTES));
-    let store = machine.open(wide.clone()).unwrap();
+    let store = machine.open(wide).unwrap();
     let mut log = store.open_group(GroupId(1), POLICY).unwrap();
     let last = fill(&machine, &mut log, 0);
     let half = LogId::new(1, last / 2);
