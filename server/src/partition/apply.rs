@@ -27,6 +27,8 @@ pub(super) struct Applier {
     partition: Arc<Partition>,
     /// Bytes applied since the last segment end that was seen, counted generously.
     since_segment_end: u64,
+    /// The entry at which this replica asked for the end of the segment that holds it.
+    rolled: Option<LogIndex>,
     /// Whether entries were committed before the partition was opened.
     replaying: bool,
     /// The term in which this replica leads, as it was told last.
@@ -40,6 +42,7 @@ impl Applier {
             partition,
             // A segment may end at the very place where the state stands.
             since_segment_end: u64::MAX,
+            rolled: None,
             replaying: true,
             led: None,
         }
@@ -97,12 +100,12 @@ impl Applier {
             self.tell_leadership();
             self.skip_to_checkpoint(commit)?;
             let applied = self.partition.ledger().state.applied.index;
-            let until = self.next_stop(applied, commit);
+            let (until, looked) = self.next_stop(applied, commit);
             if applied >= until {
                 return Ok(());
             }
             let range = applied.next()..until.next();
-            let entries = match self.partition.entries(range, CHUNK_BYTES).await {
+            let mut entries = match self.partition.entries(range, CHUNK_BYTES).await {
                 // The engine replaced the log by a checkpoint meanwhile.
                 Err(LogError::Compacted { .. }) if self.partition.log_starts_after(applied) => continue,
                 other => other?,
@@ -111,6 +114,9 @@ impl Applier {
                 return Err(PartitionError::Unreadable(
                     "the log ends before its commit index".into(),
                 ));
+            }
+            if !looked {
+                entries.truncate(self.up_to_a_look(&entries));
             }
             self.apply(&entries)?;
             // A long replay shares its thread with everybody else.
@@ -147,10 +153,11 @@ impl Applier {
     }
 
     /// How far to apply in one go: to `commit`, or to the end of a segment before it. Where the state stands at the end
-    /// of a segment, it is checkpointed.
-    fn next_stop(&mut self, applied: LogIndex, commit: LogIndex) -> LogIndex {
+    /// of a segment, it is checkpointed. A look at the segments costs as much as there are, so that there is none where
+    /// none can have ended; false then.
+    fn next_stop(&mut self, applied: LogIndex, commit: LogIndex) -> (LogIndex, bool) {
         if self.since_segment_end < self.partition.config().segment_bytes {
-            return commit;
+            return (commit, false);
         }
         let segments = self.partition.reader.segments();
         let mut next_end = None;
@@ -168,9 +175,28 @@ impl Applier {
         }
         if next_end.is_none() {
             let active = segments.last().filter(|segment| !segment.sealed);
-            self.since_segment_end = active.map_or(0, |segment| segment.size_bytes);
+            self.since_segment_end = match active {
+                // The engine has not ended it yet, and may do so anywhere.
+                Some(active) if self.rolled >= Some(active.first.index) => u64::MAX,
+                active => active.map_or(0, |segment| segment.size_bytes),
+            };
         }
-        next_end.map_or(commit, |end| end.min(commit))
+        (next_end.map_or(commit, |end| end.min(commit)), true)
+    }
+
+    /// How many of these entries to apply before the segments are to be looked at: a segment may have ended after them.
+    fn up_to_a_look(&self, entries: &[Entry]) -> usize {
+        let mut left = self
+            .partition
+            .config()
+            .segment_bytes
+            .saturating_sub(self.since_segment_end);
+        let fits = entries.iter().take_while(|entry| {
+            let before = left;
+            left = left.saturating_sub(applied_bytes(entry));
+            before > 0
+        });
+        fits.count()
     }
 
     /// Applies a run of entries under the ledger, tells those who wait, and does what the entries ask for.
@@ -189,9 +215,7 @@ impl Applier {
                 );
                 let bytes = entry.payload.len() as u64;
                 ledger.pace.count(bytes);
-                self.since_segment_end = self
-                    .since_segment_end
-                    .saturating_add(bytes + ENTRY_OVERHEAD_BYTES);
+                self.since_segment_end = self.since_segment_end.saturating_add(applied_bytes(entry));
             }
             ledger.pace.is_due()
         };
@@ -216,11 +240,17 @@ impl Applier {
             let policy = self.partition.config().segment_policy();
             self.partition.maintain(Maintenance::Roll { policy, now: true });
             self.since_segment_end = u64::MAX;
+            self.rolled = Some(self.partition.ledger().state.applied.index);
         }
         if effects.log_start_moved || effects.local_start_moved {
             self.partition.purge();
         }
     }
+}
+
+/// What applying an entry adds to the bytes since the last segment end, counted generously.
+fn applied_bytes(entry: &Entry) -> u64 {
+    entry.payload.len() as u64 + ENTRY_OVERHEAD_BYTES
 }
 
 impl Partition {

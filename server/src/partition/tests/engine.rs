@@ -8,7 +8,7 @@ use chronik_core::consensus::{
     Capabilities, Consensus, ConsensusError, ConsensusGroup, GroupSpec, GroupStatus, Maintenance,
     MembershipChange, Progress, Role, Stamper,
 };
-use chronik_core::log_store::LogWriter;
+use chronik_core::log_store::{LogWriter, SegmentPolicy};
 use chronik_core::proposal::{Appended, ProposalSender, ProposeError};
 use chronik_core::{
     BoxFuture, EntryKind, LogError, LogId, LogIndex, LogReader, Outcome, Proposal, ProposalHandle, Term,
@@ -31,6 +31,8 @@ pub(super) struct Script {
     pub(super) writer: Box<dyn LogWriter>,
     waiting: Vec<(Proposal, ProposalSender)>,
     refusal: Option<ProposeError>,
+    /// Calls for the end of the active segment, where the test lets them wait.
+    pub(super) rolls: Option<Vec<SegmentPolicy>>,
 }
 
 impl Scripted {
@@ -102,6 +104,14 @@ impl Scripted {
         });
     }
 
+    /// Ends the active segment as often as was asked for while the test let it wait.
+    pub(super) fn roll_now(&self) {
+        let script = &mut *self.script();
+        for policy in script.rolls.take().into_iter().flatten() {
+            script.writer.roll(policy, true).expect("space enough");
+        }
+    }
+
     /// Removes what is not committed, as a new leader's entries do.
     fn truncate(&self) {
         let from = self.progress.get().commit.next();
@@ -147,11 +157,16 @@ impl ConsensusGroup for Scripted {
     }
 
     fn maintain(&self, maintenance: Maintenance) -> Result<Ticket, ConsensusError> {
-        let writer = &mut self.script().writer;
-        Ok(match maintenance {
-            Maintenance::Purge(purge) => writer.purge(purge)?,
-            Maintenance::Checkpoint(checkpoint) => writer.save_checkpoint(checkpoint)?,
-            Maintenance::Roll { policy, now } => {
+        let script = &mut *self.script();
+        let writer = &mut script.writer;
+        Ok(match (maintenance, &mut script.rolls) {
+            (Maintenance::Purge(purge), _) => writer.purge(purge)?,
+            (Maintenance::Checkpoint(checkpoint), _) => writer.save_checkpoint(checkpoint)?,
+            (Maintenance::Roll { policy, now: true }, Some(rolls)) => {
+                rolls.push(policy);
+                Ticket::pair().1
+            }
+            (Maintenance::Roll { policy, now }, _) => {
                 writer.roll(policy, now).map(|()| Ticket::resolved(Ok(())))?
             }
         })
@@ -199,6 +214,7 @@ impl Consensus for ScriptedEngine {
                 writer: spec.log.writer,
                 waiting: Vec::new(),
                 refusal: None,
+                rolls: None,
             }),
         });
         *self.group.lock().expect("as above") = Some(Arc::clone(&group));
@@ -212,6 +228,10 @@ impl Consensus for ScriptedEngine {
 
 /// A partition that leads, with its engine's levers.
 pub(super) fn leading() -> (Rig, Arc<Scripted>) {
+    leading_with(PartitionConfig::DEFAULTS)
+}
+
+pub(super) fn leading_with(config: PartitionConfig) -> (Rig, Arc<Scripted>) {
     let (sim, disk) = (SimEnv::new(Seed(1)), SimDisk::new(Seed(1)));
     let store =
         MemStore::open(&disk, Path::new("/data"), sim.env(), MemOptions::default()).expect("the store opens");
@@ -221,7 +241,7 @@ pub(super) fn leading() -> (Rig, Arc<Scripted>) {
         group: GROUP,
         replica: ME,
         founding: Membership::default(),
-        config: PartitionConfig::DEFAULTS,
+        config,
         tier: None,
     };
     let opened = sim.block_on(Partition::open(spec, &store, &engine, sim.env()));

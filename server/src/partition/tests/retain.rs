@@ -1,8 +1,9 @@
 //! Retention, deletion, rolls, and what they leave in the log.
 
-use chronik_core::{EntryKind, Offset};
+use chronik_core::{EntryKind, LogId, Offset};
 
 use super::super::command::Command;
+use super::engine::leading_with;
 use super::*;
 
 impl Rig {
@@ -29,6 +30,18 @@ impl Rig {
             .collect()
     }
 
+    /// Where sealed segments end, and whether the state as of that place is stored.
+    fn sealed_ends(&self) -> Vec<(u64, bool)> {
+        let segments = self.partition.reader.segments();
+        let ends = segments.iter().filter(|segment| segment.sealed);
+        let is_stored = |end: LogId| {
+            let stored = self.partition.reader.checkpoint(end.index).expect("readable");
+            stored.is_some_and(|checkpoint| checkpoint.at == end)
+        };
+        ends.map(|segment| (segment.last.index.0, is_stored(segment.last)))
+            .collect()
+    }
+
     fn set_wall_ms(&self, to: i64) {
         self.sim
             .clock()
@@ -38,6 +51,14 @@ impl Rig {
 
 fn at(time: i64) -> BytesMut {
     timed_batch(Codec::None, [(time, "v")].into_iter())
+}
+
+/// Segments of this size, and nothing expires.
+fn tiny_but(segment_bytes: u64) -> PartitionConfig {
+    PartitionConfig {
+        segment_bytes,
+        ..tiny()
+    }
 }
 
 /// Segments that end after every entry.
@@ -246,6 +267,41 @@ fn the_purge_never_passes_a_checkpoint_and_the_window_of_producers_survives_it()
             );
         }
     });
+}
+
+#[test]
+fn a_replica_that_catches_up_at_once_stores_its_state_where_segments_end() {
+    let (rig, group) = leading_with(tiny_but(600));
+    group.follow();
+    for sequence in 0..40 {
+        group.append(EntryKind::Data, idempotent(8, 0, sequence, 1), 1);
+    }
+    group.commit();
+    rig.sim.run_until_idle();
+    let ends = rig.sealed_ends();
+    assert!(ends.len() > 2, "{ends:?}");
+    assert!(ends.iter().all(|(_, is_stored)| *is_stored), "{ends:?}");
+}
+
+#[test]
+fn the_state_is_stored_where_a_segment_ended_later_than_it_was_asked_to() {
+    let (rig, group) = leading_with(tiny_but(1 << 20));
+    group.follow();
+    group.script().rolls = Some(Vec::new());
+    group.append(EntryKind::Command, Command::Roll.encode(), 0);
+    group.commit();
+    rig.sim.run_until_idle();
+    for sequence in 0..3 {
+        group.append(EntryKind::Data, idempotent(8, 0, sequence, 1), 1);
+    }
+    group.roll_now();
+    for sequence in 3..6 {
+        group.append(EntryKind::Data, idempotent(8, 0, sequence, 1), 1);
+    }
+    assert_eq!(rig.sealed_ends().len(), 1);
+    group.commit();
+    rig.sim.run_until_idle();
+    assert!(rig.sealed_ends().iter().all(|(_, is_stored)| *is_stored));
 }
 
 #[test]
