@@ -42,6 +42,13 @@ pub struct TieredReader {
     view: Arc<TierView>,
 }
 
+/// A search of the local log that began where nothing was in the tier alone.
+struct Begun {
+    /// Where the local log started.
+    edge: Offset,
+    hot: Result<Read<Option<EntryMeta>>, LogError>,
+}
+
 impl TieredReader {
     /// The log of `partition` out of its local part and the tier as `view` shows it.
     #[must_use]
@@ -103,18 +110,29 @@ impl TieredReader {
         cold.unwrap_or_default().to_vec()
     }
 
-    /// The entry that a time leads to: out of the tier, then out of the local log. What is dropped while both are looked at
-    /// is in neither of them, and is looked for anew.
-    async fn find(&self, query: TimeQuery, before: Offset) -> Result<Option<EntryMeta>, LogError> {
+    /// The entry that a time leads to: out of the tier, then out of the local log, whose search may have begun. What is
+    /// dropped while both are looked at is in neither of them, and is looked for anew.
+    async fn find(
+        &self,
+        query: TimeQuery,
+        before: Offset,
+        mut begun: Option<Begun>,
+    ) -> Result<Option<EntryMeta>, LogError> {
         let (mut from, mut best) = (Offset(0), None);
         loop {
-            let edge = self.hot.state().offset_start;
-            let segments = self.cold_segments(&self.view.get(), from..edge);
-            best = self.find_cold(&segments, (query, before), best).await?;
-            if best.is_some() && query != TimeQuery::Maximum {
-                return Ok(best);
-            }
-            let hot = match self.hot.find_time(query, before) {
+            let (edge, hot) = match begun.take() {
+                Some(begun) => (begun.edge, begun.hot),
+                None => {
+                    let edge = self.hot.state().offset_start;
+                    let segments = self.cold_segments(&self.view.get(), from..edge);
+                    best = self.find_cold(&segments, (query, before), best).await?;
+                    if best.is_some() && query != TimeQuery::Maximum {
+                        return Ok(best);
+                    }
+                    (edge, self.hot.find_time(query, before))
+                }
+            };
+            let hot = match hot {
                 Ok(read) => read.get().await,
                 Err(error) => Err(error),
             };
@@ -227,17 +245,19 @@ impl LogReader for TieredReader {
 
     fn find_time(&self, query: TimeQuery, before: Offset) -> Result<Read<Option<EntryMeta>>, LogError> {
         let edge = self.hot.state().offset_start;
+        let mut begun = None;
         if self.cold_segments(&self.view.get(), Offset(0)..edge).is_empty() {
-            let read = self.hot.find_time(query, before);
+            let hot = self.hot.find_time(query, before);
             // Nothing is in the tier alone, and nothing was dropped since that was looked at.
-            if matches!(read, Ok(Read::Ready(_))) && self.hot.state().offset_start == edge {
-                return read;
+            if matches!(hot, Ok(Read::Ready(_))) && self.hot.state().offset_start == edge {
+                return hot;
             }
+            begun = Some(Begun { edge, hot });
         }
         let this = self.clone();
-        Ok(Read::Pending(Box::pin(
-            async move { this.find(query, before).await },
-        )))
+        Ok(Read::Pending(Box::pin(async move {
+            this.find(query, before, begun).await
+        })))
     }
 
     fn end_of_term(&self, term: Term) -> Option<(Term, Offset)> {

@@ -3,15 +3,20 @@
 use crate::cluster::{Cluster, GRACE_MS, Inbox, PARTITION};
 use crate::faulty::Faults;
 use bytes::Bytes;
-use chronik_conformance::world::Seed;
-use chronik_core::log_store::TimeQuery;
-use chronik_core::{LogReader, Offset};
+use chronik_conformance::reference::{MemOptions, MemStore};
+use chronik_conformance::world::{Seed, SimDisk};
+use chronik_core::fs::FileSystem;
+use chronik_core::log_store::{SegmentPolicy, TimeQuery};
+use chronik_core::{Entry, EntryKind, GroupId, LogId, LogReader, LogStore, Offset};
 use chronik_storage_object::bucket::{Bucket, Condition, Want};
+use chronik_storage_object::cold::{ColdOptions, DiskCache};
 use chronik_storage_object::manifest::pages_folder;
 use chronik_storage_object::offline::{Finding, list_all, partitions, scrub};
 use chronik_storage_object::orphans::delete_orphans;
-use chronik_storage_object::{SegmentKey, TierCommand};
-use futures_lite::future::poll_once;
+use chronik_storage_object::{ColdReader, SegmentKey, TierCommand, TieredReader};
+use futures_lite::future::{block_on, poll_once};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A cluster with a few sealed segments.
@@ -117,6 +122,49 @@ fn a_look_up_by_time_misses_nothing_of_what_leaves_the_local_log_meanwhile() {
     cluster.propose(&TierCommand::DropLocal { below: cluster.end() });
     let found = cluster.sim.block_on(latest).unwrap().unwrap().unwrap();
     assert_eq!(found.max_timestamp_ms, 29, "{found:?}");
+}
+
+#[test]
+fn a_look_up_by_time_searches_a_log_that_is_local_alone_once() {
+    let cluster = Cluster::new(Seed(6));
+    let env = cluster.sim.env();
+    let disk = SimDisk::new(Seed(6));
+    disk.create_dir_all(Path::new("/hot")).unwrap();
+    let options = MemOptions {
+        pending_reads: true,
+        ..MemOptions::default()
+    };
+    let store = MemStore::open(&disk, Path::new("/hot"), env.clone(), options).unwrap();
+    let policy = SegmentPolicy { segment_bytes: 1500 };
+    let mut log = store.open_group(GroupId(1), policy).unwrap();
+    let entry = Entry {
+        id: LogId::new(1, 1),
+        kind: EntryKind::Data,
+        base_offset: Offset(0),
+        record_count: 1,
+        max_timestamp_ms: 17,
+        payload: Bytes::from_static(b"hot"),
+    };
+    let ticket = log.writer.append(&[entry]).unwrap();
+    cluster.sim.wait(&ticket).unwrap().unwrap();
+    cluster.sim.run_until_idle();
+    let cold = ColdReader::new(
+        Arc::clone(&cluster.retrying),
+        env,
+        ColdOptions::default(),
+        Arc::new(DiskCache::none()),
+        Arc::clone(&cluster.metrics),
+    );
+    let reader = TieredReader::new(Arc::clone(&log.reader), cold, PARTITION, Arc::default());
+    let found = reader.find_time(TimeQuery::Maximum, Offset(1)).unwrap();
+    let mut found = Box::pin(found.get());
+    assert!(
+        block_on(poll_once(&mut found)).is_none(),
+        "the disk takes its time"
+    );
+    assert_eq!(cluster.sim.queue().waiting(), 1, "one search");
+    let found = cluster.sim.block_on(found).unwrap().unwrap().unwrap();
+    assert_eq!(found.max_timestamp_ms, 17, "{found:?}");
 }
 
 #[test]
