@@ -133,7 +133,8 @@ pub trait FileSystem: Send + Sync + Debug {
     /// [`FsErrorKind::Io`]; the caller must not assume that a later call repairs it.
     fn sync_dir(&self, path: &Path) -> Result<(), FsError>;
 
-    /// Takes the exclusive lock at `path`, creating the file.
+    /// Takes the exclusive lock at `path`, creating the file. Who holds it may remove the file: a lock on a file that does
+    /// not have the name any more is never given, as the next one makes a file of its own.
     ///
     /// # Errors
     /// [`FsErrorKind::Locked`] where somebody holds it; the detail names the holder where that is known.

@@ -1,6 +1,7 @@
 //! Taking a store out of its directory.
 
 use crate::damage::io_error;
+use crate::store::LOCK;
 use chronik_core::LogError;
 use chronik_core::fs::{FileSystem, FsError, FsErrorKind};
 use std::path::Path;
@@ -14,7 +15,7 @@ const PARTS: [&str; 4] = ["groups", "pool", "torn", "journal"];
 /// # Errors
 /// [`LogError::Locked`] where a process holds the directory, [`LogError::Io`].
 pub fn erase(dir: &Path, fs: &dyn FileSystem) -> Result<(), LogError> {
-    let _lock = match fs.lock(&dir.join("LOCK")) {
+    let _lock = match fs.lock(&dir.join(LOCK)) {
         Err(error) if error.kind == FsErrorKind::NotFound => return Ok(()),
         other => other.map_err(io_error)?,
     };

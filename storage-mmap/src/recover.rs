@@ -22,7 +22,7 @@ use crate::segment::index::SegmentIndex;
 use crate::segment::open::{OpenError, open_unsealed, read_footer, read_header};
 use crate::segment::writer::SegmentWriter;
 use crate::segment::{base_of_name, group_dir, segment_path};
-use crate::store::Inner;
+use crate::store::{Inner, LOCK};
 use crate::sync::locked;
 use bytes::Bytes;
 use chronik_core::fs::{FileSystem, FsError, FsErrorKind, OpenMode};
@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> Result<Arc<Inner>, LogError> {
     let dir = options.dir.clone();
     make_dirs(&*fs, &dir)?;
-    let lock = fs.lock(&dir.join("LOCK")).map_err(io_error)?;
+    let lock = fs.lock(&dir.join(LOCK)).map_err(io_error)?;
     let mut replayed = replay(&*fs, &dir, options.journal_file_bytes)?;
     let images = replayed.recovered.image.groups.clone();
     refuse_orphans(&*fs, &dir, &replayed)?;

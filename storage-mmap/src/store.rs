@@ -23,6 +23,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// The file by which a store holds its directory.
+pub(crate) const LOCK: &str = "LOCK";
+
 /// Everything that the parts of a store share.
 ///
 /// # Locks

@@ -113,9 +113,7 @@ fn nothing_named(lab: &Lab<'_>, disk: &SimDisk) -> Verdict {
 type Contents = BTreeMap<PathBuf, Vec<u8>>;
 
 fn unchanged(disk: &SimDisk, before: &Contents) -> Verdict {
-    let mut after = contents(disk);
-    // The file of a lock, whose name a crash took.
-    after.retain(|path, bytes| !bytes.is_empty() || before.contains_key(path));
+    let after = contents(disk);
     let paths = before.keys().chain(after.keys());
     let changed: BTreeSet<&PathBuf> = paths
         .filter(|path| before.get(*path) != after.get(*path))

@@ -3,7 +3,7 @@
 use crate::kit::{Machine, POLICY, TempDir, close, entry, open_real, small};
 use chronik_core::log_store::{HardState, LogStore, Purge, Read};
 use chronik_core::{GroupId, LogError, LogId, LogIndex, Offset, ReplicaId, Term};
-use chronik_storage_mmap::{RealFs, StoreOptions, erase};
+use chronik_storage_mmap::{RealFs, StoreOptions, erase, verify};
 use futures_lite::future::block_on;
 
 #[test]
@@ -145,6 +145,31 @@ fn a_store_is_taken_out_of_its_directory_and_nothing_else_is() {
         assert_eq!(left, ["LOCK", "node.json"]);
     }
     assert_eq!(open_real(options).unwrap().groups(), []);
+}
+
+#[test]
+fn verify_leaves_no_lock_where_there_was_none_and_no_store_without_one() {
+    let dir = TempDir::new("verify");
+    let options = StoreOptions::new(dir.path());
+    let names = || {
+        let left = std::fs::read_dir(dir.path()).unwrap();
+        let mut left: Vec<_> = left.map(|file| file.unwrap().file_name()).collect();
+        left.sort();
+        left
+    };
+    open_real(options.clone()).unwrap().close().unwrap();
+    let before = names();
+    verify(&RealFs, dir.path()).unwrap();
+    assert_eq!(names(), before);
+    std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+    let before = names();
+    verify(&RealFs, dir.path()).unwrap();
+    assert_eq!(names(), before);
+    let store = open_real(options).unwrap();
+    let held = verify(&RealFs, dir.path());
+    assert!(matches!(held, Err(LogError::Locked(_))), "{held:?}");
+    assert!(dir.path().join("LOCK").exists());
+    store.close().unwrap();
 }
 
 #[test]

@@ -411,15 +411,24 @@ impl FileSystem for SimDisk {
 
     fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, FsError> {
         self.admit(Op::Lock, path)?;
-        let node = match self.file_node(path) {
-            Ok(node) => node,
-            Err(_) => self.create(path)?,
-        };
-        if node.locked.swap(true, Ordering::SeqCst) {
-            let what = "held by another store of this disk";
-            return Err(fs_error(FsErrorKind::Locked, Op::Lock, path, what));
+        loop {
+            let node = match self.file_node(path) {
+                Ok(node) => node,
+                Err(_) => self.create(path)?,
+            };
+            if node.locked.swap(true, Ordering::SeqCst) {
+                let what = "held by another store of this disk";
+                return Err(fs_error(FsErrorKind::Locked, Op::Lock, path, what));
+            }
+            let lock = SimLock { node };
+            // Who held it before may have removed it.
+            if self
+                .file_node(path)
+                .is_ok_and(|named| Arc::ptr_eq(&named, &lock.node))
+            {
+                return Ok(Box::new(lock));
+            }
         }
-        Ok(Box::new(SimLock { node }))
     }
 
     fn free_bytes(&self, _path: &Path) -> Result<u64, FsError> {
