@@ -72,6 +72,8 @@ pub struct Report {
     pub lines: Vec<Line>,
     /// How long the whole run took.
     pub took: Duration,
+    /// What was noticed of several checks together, and is the fault of none.
+    pub notes: Vec<String>,
 }
 
 impl Report {
@@ -227,8 +229,8 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
         return ExitCode::SUCCESS;
     }
     let selected = selected(&trials, &args);
-    if child::run(&selected, &args) {
-        return ExitCode::SUCCESS;
+    if let Some(code) = child::run(&selected, &args) {
+        return code;
     }
     say(&format!(
         "\nconformance of {subject}, seed {}, effort {}",
@@ -267,14 +269,22 @@ pub fn main(subject: &str, trials: &dyn Fn(&Args) -> Vec<Trial<'static>>) -> Exi
             return ExitCode::from(2);
         }
     }
-    if let Some((count, rate)) = report.random_runs() {
-        say(&format!("\n{count} random runs, {rate} a minute"));
-    }
+    say_beside(&report);
     say(&format!("\n{passed} passed, {failed} failed, {skipped} skipped"));
     if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// What there is to say of the run beside the checks.
+fn say_beside(report: &Report) {
+    for note in &report.notes {
+        say(&format!("\nnote: {note}"));
+    }
+    if let Some((count, rate)) = report.random_runs() {
+        say(&format!("\n{count} random runs, {rate} a minute"));
     }
 }
 

@@ -30,6 +30,8 @@ const MARKER: &str = "CHRONIK_BAD_MARKER";
 const NEWS: &str = "CHRONIK_CONFORMANCE_NEWS";
 const CHECKS: &str = "CHRONIK_CONFORMANCE_CHECKS";
 const PARENT: &str = "CHRONIK_CONFORMANCE_PARENT";
+/// A store whose processes find no file to tell something in.
+const SPEECHLESS: &str = "loses its file";
 const THREE: [&str; 3] = ["LS-BAS-01", "LS-BAS-03", "LS-BAS-07"];
 
 struct Bad;
@@ -68,8 +70,12 @@ fn behave_badly(how: &str) {
             abort_once();
         }
         "aborts and takes the folder away" => {
-            drop(std::fs::remove_dir_all(std::env::temp_dir()));
+            drop(std::fs::remove_dir_all(marker()));
             std::process::abort();
+        }
+        "leaves a file and hangs" => {
+            drop(std::fs::write(std::env::temp_dir().join("key"), "secret"));
+            stay();
         }
         "leaves" => std::process::exit(0),
         "overflows its stack" => drop(deeper(1, 1)),
@@ -81,7 +87,7 @@ fn behave_badly(how: &str) {
             }
         }
         "keeps memory" => locked().push(vec![1; KEPT]),
-        WELL | "aborts at its end" | "stays at its end" => {}
+        WELL | SPEECHLESS | "aborts at its end" | "stays at its end" => {}
         _ => panic!("it panics"),
     }
 }
@@ -310,7 +316,50 @@ fn judge_ends() -> Result<(), String> {
 /// What several took together is the fault of none.
 fn judge_kept_memory() -> Result<(), String> {
     let run = run_bad("keeps memory", &["LS-BAS-01", "LS-BAS-07"], "1")?;
-    let right = run.code == Some(0) && run.out.ends_with("2 passed, 0 failed, 0 skipped\n");
+    let told = [
+        "note: LS-BAS-01 ",
+        "LS-BAS-07 ",
+        " took more than 256 MiB of memory together",
+    ];
+    let right = run.code == Some(0)
+        && told.iter().all(|part| run.out.contains(part))
+        && run.out.ends_with("2 passed, 0 failed, 0 skipped\n");
+    right.then_some(()).ok_or_else(|| format!("{run:?}"))
+}
+
+/// What a process leaves in its folder for temporary files goes with it, also where it is killed.
+fn judge_leavings() -> Result<(), String> {
+    let folder = path_of("folder", "of leavings");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let mut command = program("leaves a file and hangs")?;
+    command
+        .args([ITS_CLAUSE, "--limit", LIMIT_SECONDS])
+        .env("TMPDIR", &folder);
+    let run = finished(&mut command)?;
+    let left: Vec<_> = std::fs::read_dir(&folder)
+        .map_err(|error| error.to_string())?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    drop(std::fs::remove_dir_all(&folder));
+    let right = run.code == Some(1) && left.is_empty();
+    right.then_some(()).ok_or_else(|| format!("{left:?} {run:?}"))
+}
+
+/// A process that cannot tell what becomes of checks runs none, and says so; who started it reports that.
+fn judge_speechless() -> Result<(), String> {
+    let nowhere = path_of("nowhere", "of the speechless");
+    let mut command = program(WELL)?;
+    command.args(THREE).env(NEWS, &nowhere).env(CHECKS, "0");
+    let run = finished(&mut command)?;
+    if run.code != Some(3) || !run.out.is_empty() || !run.err.contains(&*nowhere.to_string_lossy()) {
+        return Err(format!("{run:?}"));
+    }
+    let run = run_bad(SPEECHLESS, &THREE, "1")?;
+    let says = "the process of the check ended: it could not open the file";
+    let right = run.code == Some(1)
+        && run.out.matches(says).count() == 3
+        && run.out.ends_with("0 passed, 3 failed, 0 skipped\n");
     right.then_some(()).ok_or_else(|| format!("{run:?}"))
 }
 
@@ -331,7 +380,8 @@ fn judge_without_processes() -> Result<(), String> {
         command
             .args(THREE)
             .args(["--test-threads", "1"])
-            .env("TMPDIR", folder),
+            .env("TMPDIR", &folder)
+            .env(MARKER, &folder),
     )?;
     let right = run.code == Some(1)
         && run.errors().len() == 3
@@ -427,11 +477,16 @@ const OTHERS: &[(&str, Judge)] = &[
     ("a store that keeps memory from check to check", judge_kept_memory),
     ("no process can be started", judge_without_processes),
     ("a process whose parent is gone leaves", judge_an_orphan),
+    ("a process that cannot tell anything", judge_speechless),
+    ("what a killed process leaves goes with it", judge_leavings),
     ("a run is understood by nextest", judge_as_nextest),
 ];
 
 fn main() -> ExitCode {
-    if std::env::var_os(BAD).is_some() {
+    if let Some(how) = std::env::var_os(BAD) {
+        if let Some(news) = std::env::var_os(NEWS).filter(|_| how == SPEECHLESS) {
+            drop(std::fs::remove_file(news));
+        }
         return log_store::main(Bad);
     }
     let args = match Args::parse(std::env::args().skip(1)) {

@@ -1,12 +1,14 @@
 //! The process that runs checks, and what it tells the one that started it: a line in a file when a check starts, and one
-//! when it ends.
+//! when it ends. The file lies in the folder that the process has for temporary files: whatever it leaves there when it is
+//! killed goes with it.
 
 use super::{Args, Line, Status, run_one};
 use crate::check::{Failure, Marks, Trial};
 use crate::world::locked;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,7 +20,10 @@ pub(super) const CHECKS: &str = "CHRONIK_CONFORMANCE_CHECKS";
 /// The variable with the id of the process that started this one.
 pub(super) const PARENT: &str = "CHRONIK_CONFORMANCE_PARENT";
 
-/// How many files were made, or tried.
+/// How a process ends that cannot tell anything.
+pub(super) const SPEECHLESS: u8 = 3;
+
+/// How many folders were made, or tried.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// What a process told.
@@ -53,29 +58,36 @@ pub(super) struct News {
     rest: Vec<u8>,
 }
 
-/// The file of this process with that number.
-fn news_path(number: usize) -> PathBuf {
+/// The folder of this process with that number.
+fn folder_path(number: usize) -> PathBuf {
     let name = format!("chronik-conformance-{}-{number}", std::process::id());
     std::env::temp_dir().join(name)
 }
 
-/// Makes the file through which a process tells.
+/// The file in the folder of a process through which it tells.
+pub(super) fn news_path(folder: &Path) -> PathBuf {
+    folder.join("news")
+}
+
+/// Makes the folder of a process, with the file through which it tells.
 pub(super) fn open_news() -> io::Result<(PathBuf, News)> {
     loop {
-        let path = news_path(COUNT.fetch_add(1, Ordering::SeqCst));
+        let folder = folder_path(COUNT.fetch_add(1, Ordering::SeqCst));
+        match std::fs::create_dir(&folder) {
+            // Of one that had the same id, and was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            made => made?,
+        }
         let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create_new(true)
-            .open(&path);
-        match file {
-            // Of one that had the same id, and was killed.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            file => {
-                let rest = Vec::new();
-                return Ok((path, News { file: file?, rest }));
-            }
+            .open(news_path(&folder));
+        if file.is_err() {
+            drop(std::fs::remove_dir(&folder));
         }
+        let rest = Vec::new();
+        return Ok((folder, News { file: file?, rest }));
     }
 }
 
@@ -160,16 +172,24 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// Runs the checks that the process was started for; false where this process is no such one.
-pub(super) fn run(trials: &[&Trial<'_>], args: &Args) -> bool {
-    let (Some(path), Ok(numbers)) = (std::env::var_os(NEWS), std::env::var(CHECKS)) else {
-        return false;
-    };
-    let Ok(file) = OpenOptions::new().append(true).open(path) else {
-        return false;
+/// Runs the checks that the process was started for; `None` where this process is no such one.
+pub(super) fn run(trials: &[&Trial<'_>], args: &Args) -> Option<ExitCode> {
+    let path = PathBuf::from(std::env::var_os(NEWS)?);
+    let file = match OpenOptions::new().append(true).open(&path) {
+        Ok(file) => file,
+        Err(error) => {
+            // It must not go on as if nobody had started it: all checks would run again in each process.
+            let path = path.display();
+            let wrong =
+                format!("error: {path}, in which a process with checks tells what becomes of them: {error}");
+            // A closed pipe is the reader's choice.
+            let _ = writeln!(io::stderr(), "{wrong}");
+            return Some(ExitCode::from(SPEECHLESS));
+        }
     };
     leave_with_parent();
-    let numbers: Vec<usize> = numbers
+    let numbers: Vec<usize> = std::env::var(CHECKS)
+        .unwrap_or_default()
         .split(',')
         .filter_map(|number| number.parse().ok())
         .collect();
@@ -189,7 +209,7 @@ pub(super) fn run(trials: &[&Trial<'_>], args: &Args) -> bool {
             });
         }
     });
-    true
+    Some(ExitCode::SUCCESS)
 }
 
 /// Who started this process may be killed, also before this is reached: nobody would end it then.
@@ -210,20 +230,19 @@ mod tests {
     use crate::check::Level;
 
     #[test]
-    fn a_file_of_another_is_left_alone() {
+    fn a_file_or_folder_of_another_is_left_alone() {
         let next = COUNT.load(Ordering::SeqCst);
-        let theirs = [news_path(next), news_path(next + 1)];
-        for path in &theirs {
-            std::fs::write(path, "theirs").unwrap();
-        }
+        let (file, theirs) = (folder_path(next), folder_path(next + 1));
+        std::fs::write(&file, "theirs").unwrap();
+        std::fs::create_dir(&theirs).unwrap();
         let opened = open_news();
-        for path in &theirs {
-            assert_eq!(std::fs::read_to_string(path).unwrap(), "theirs");
-            std::fs::remove_file(path).unwrap();
-        }
-        let (path, _) = opened.unwrap();
-        assert_eq!(path, news_path(next + 2));
-        std::fs::remove_file(path).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs");
+        std::fs::remove_file(file).unwrap();
+        // It is empty.
+        std::fs::remove_dir(theirs).unwrap();
+        let (folder, _) = opened.unwrap();
+        assert_eq!(folder, folder_path(next + 2));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -178,6 +178,7 @@ mod tests {
                 ),
                 line("LS-BAS-04 d", Level::Must, Status::Inconclusive(failure)),
             ],
+            notes: Vec::new(),
             took: Duration::from_secs(30),
         }
     }

@@ -101,6 +101,7 @@ pub(super) fn run(
     };
     let mut waiting: Vec<usize> = (0..trials.len()).collect();
     let mut suspects = Suspects::default();
+    let mut notes = Vec::new();
     let mut first = true;
     while !waiting.is_empty() || !suspects.left.is_empty() {
         let batch = match suspects.left.pop_front() {
@@ -132,6 +133,9 @@ pub(super) fn run(
             board.add_unless(number, line, what);
         }
         let blamed = process.blamed(&end);
+        if matches!(end, End::Grew) && blamed.is_none() && batch.len() > 1 {
+            notes.push(process.grown(&board, args));
+        }
         if let Some(number) = blamed {
             board.error(number, end.text(args), process.ran_for(number));
         }
@@ -146,6 +150,7 @@ pub(super) fn run(
     }
     Some(Report {
         lines: board.lines.into_values().collect(),
+        notes,
         ..Report::default()
     })
 }
@@ -204,7 +209,7 @@ impl End {
 struct Process {
     child: Child,
     news: News,
-    path: PathBuf,
+    folder: PathBuf,
     batch: Vec<usize>,
     started: BTreeMap<usize, Instant>,
     ended: BTreeSet<usize>,
@@ -216,11 +221,12 @@ struct Process {
 
 impl Process {
     fn start(batch: &[usize]) -> io::Result<Self> {
-        let (path, news) = child::open_news()?;
+        let (folder, news) = child::open_news()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(std::env::args_os().skip(1));
         command
-            .env(child::NEWS, &path)
+            .env("TMPDIR", &folder)
+            .env(child::NEWS, child::news_path(&folder))
             .env(child::CHECKS, child::list(batch))
             .env(child::PARENT, std::process::id().to_string());
         if batch.len() == 1 {
@@ -228,12 +234,12 @@ impl Process {
         }
         let child = command.spawn();
         if child.is_err() {
-            drop(std::fs::remove_file(&path));
+            drop(std::fs::remove_dir_all(&folder));
         }
         Ok(Self {
             child: child?,
             news,
-            path,
+            folder,
             batch: batch.to_vec(),
             started: BTreeMap::new(),
             ended: BTreeSet::new(),
@@ -249,6 +255,11 @@ impl Process {
             self.take_news(board);
             match ended {
                 Ok(Some(status)) if status.success() => return End::Left(how(status)),
+                Ok(Some(status)) if self.is_speechless(status) => {
+                    return End::Died(
+                        "it could not open the file in which it tells what becomes of checks".to_owned(),
+                    );
+                }
                 Ok(Some(status)) => return End::Died(how(status)),
                 Ok(None) => {}
                 Err(error) => return End::Died(error.to_string()),
@@ -290,6 +301,25 @@ impl Process {
         }
     }
 
+    /// Whether it ended as one that could not tell anything.
+    fn is_speechless(&self, status: ExitStatus) -> bool {
+        self.started.is_empty() && status.code() == Some(i32::from(child::SPEECHLESS))
+    }
+
+    /// What is to be said of checks that took too much memory, and none of them alone.
+    fn grown(&self, board: &Board<'_>, args: &Args) -> String {
+        let names: Vec<String> = self
+            .started
+            .keys()
+            .filter_map(|number| board.name(*number))
+            .collect();
+        format!(
+            "{} took more than {} MiB of memory together in one process; what each takes alone is judged",
+            names.join(", "),
+            args.memory_mib
+        )
+    }
+
     fn running(&self) -> BTreeSet<usize> {
         let running = self.started.keys().copied();
         running.filter(|number| !self.ended.contains(number)).collect()
@@ -329,7 +359,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        drop(std::fs::remove_file(&self.path));
+        drop(std::fs::remove_dir_all(&self.folder));
     }
 }
 
