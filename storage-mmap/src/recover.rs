@@ -50,8 +50,17 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
     remove_strangers(&*fs, &dir, &groups).map_err(io_error)?;
     let mut pool = open_pool(&*fs, &dir, &groups).map_err(io_error)?;
     let wanted = options.journal_file_bytes.saturating_add(options.free_bytes_min);
-    if fs.free_bytes(&dir).is_ok_and(|free| free < wanted) {
+    let free = fs.free_bytes(&dir).ok();
+    if free.is_some_and(|free| free < wanted) {
         pool.give_up(&*fs, &dir);
+    }
+    if let Some(torn) = &replayed.torn {
+        let needed = wanted.saturating_add(replayed.live_bytes());
+        if free.is_some_and(|free| free >= needed.saturating_add(torn.kept_bytes())) {
+            torn.keep(&*fs, &dir);
+        } else {
+            log::warn!("torn_tail_not_kept reason=\"the start needs the space\"");
+        }
     }
     let config = JournalConfig {
         dir,

@@ -6,6 +6,7 @@ pub(crate) mod image;
 pub(crate) mod needs;
 pub(crate) mod replay;
 pub(crate) mod scan;
+pub(crate) mod torn;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};

@@ -4,13 +4,15 @@ use super::file::{PREAMBLE_BYTES, PreambleError};
 use super::image::Image;
 use super::needs::Needs;
 use super::scan::{Found, Scan, Step, is_head, read_preambles};
-use super::writer::{FreeSlot, JournalFile, Recovered};
+use super::torn::Torn;
+use super::writer::{FreeSlot, JournalFile, Newest, Recovered};
 use super::{journal_dir, slot_of_name, slot_path};
 use crate::damage::{damage, damaged, final_sync, io_error};
-use crate::frame::{FrameType, Header};
+use crate::frame::{FrameType, HEADER_BYTES, Header};
 use chronik_core::fs::{Advice, FileSystem, FsError, OpenMode};
 use chronik_core::{EntryMeta, GroupId, LogError, LogIndex};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +40,15 @@ pub(crate) struct Replayed {
     pub(crate) found: Vec<Found>,
     pub(crate) entries: BTreeMap<GroupId, VecDeque<LiveEntry>>,
     pub(crate) checkpoints: HashMap<(GroupId, LogIndex), LivePlace>,
+    pub(crate) torn: Option<Torn>,
+}
+
+impl Replayed {
+    /// About how much lies in the journal alone, and must be copied.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let frames = |live: &LiveEntry| HEADER_BYTES as u64 + u64::from(live.meta.payload_bytes);
+        self.entries.values().flatten().map(frames).sum()
+    }
 }
 
 /// All journal files of a directory.
@@ -174,7 +185,7 @@ impl Survey {
     }
 }
 
-/// Reads the journal of `dir`. Torn ends are cut and kept aside; damage is an error.
+/// Reads the journal of `dir`. A torn end is cut; damage is an error.
 pub(crate) fn replay(fs: &dyn FileSystem, dir: &Path, min_file_bytes: u64) -> Result<Replayed, LogError> {
     let mut survey = survey(fs, dir, OpenMode::Write)?;
     survey.check_headless(dir)?;
@@ -189,9 +200,9 @@ pub(crate) fn replay(fs: &dyn FileSystem, dir: &Path, min_file_bytes: u64) -> Re
     }
     remove_unfit(fs, dir, &mut survey.free, min_file_bytes)?;
     let mut reading = Reading::start(linked, survey.next_sequence);
-    let mut end = (0, 0);
+    let mut end = FileEnd::default();
     for place in 0..reading.found.len() {
-        end = reading.read_file(fs, dir, place)?;
+        end = reading.read_file(dir, place)?;
     }
     if let Some(newest) = reading.found.last() {
         // What was accepted must be durable before anything is built on it.
@@ -217,6 +228,16 @@ fn remove_unfit(
     Ok(())
 }
 
+/// Where a file ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct FileEnd {
+    at: u64,
+    /// The checksum of the last header.
+    chain: u32,
+    /// The same in front of the frame that closes the file; it says nothing to who goes on there.
+    open: (u64, u32),
+}
+
 /// The state of reading file after file.
 struct Reading {
     found: Vec<Found>,
@@ -226,6 +247,7 @@ struct Reading {
     files: VecDeque<JournalFile>,
     entries: BTreeMap<GroupId, VecDeque<LiveEntry>>,
     checkpoints: HashMap<(GroupId, LogIndex), LivePlace>,
+    torn: Option<Torn>,
 }
 
 impl Reading {
@@ -243,13 +265,14 @@ impl Reading {
             files: VecDeque::new(),
             entries: BTreeMap::new(),
             checkpoints: HashMap::new(),
+            torn: None,
         }
     }
 
-    /// Applies the frames of one file; returns its end in the file, and the last header's checksum.
-    fn read_file(&mut self, fs: &dyn FileSystem, dir: &Path, place: usize) -> Result<(u64, u32), LogError> {
+    /// Applies the frames of one file.
+    fn read_file(&mut self, dir: &Path, place: usize) -> Result<FileEnd, LogError> {
         let Some(found) = self.found.get(place).cloned() else {
-            return Ok((0, 0));
+            return Ok(FileEnd::default());
         };
         let next_start = self.found.get(place + 1).map(|next| next.preamble.start);
         let known_end = next_start.map(|start| start - found.preamble.start);
@@ -262,8 +285,8 @@ impl Reading {
         });
         let wrong = |range, reason: &str| damaged(damage(dir, &found.path, range, None, reason));
         let mut scan = Scan::new(&found, self.chain);
-        let mut closed = false;
-        while known_end.is_none_or(|end| scan.at() < end) && !closed {
+        let mut closed = None;
+        while known_end.is_none_or(|end| scan.at() < end) && closed.is_none() {
             let at = scan.at();
             let header = match scan.look().map_err(io_error)? {
                 Step::Frame(header) => header,
@@ -274,7 +297,7 @@ impl Reading {
                         return Err(wrong(at..proof, bad.reason));
                     }
                     let torn_end = if bad.begun { bad.range.end } else { at };
-                    keep_torn(fs, dir, &found, at, torn_end.max(probe.end))?;
+                    self.note_torn(&found, at..torn_end.max(probe.end));
                     break;
                 }
             };
@@ -291,7 +314,7 @@ impl Reading {
                     FrameType::Entry => bytes::Bytes::new(),
                     _ => bytes::Bytes::copy_from_slice(scan.payload(&header).map_err(io_error)?),
                 };
-                closed = header.frame_type == FrameType::Close;
+                closed = (header.frame_type == FrameType::Close).then_some((at, header.place.chain));
                 self.apply(&header, payload, place, at)
                     .map_err(|reason| wrong(range, reason))?;
             }
@@ -305,7 +328,28 @@ impl Reading {
             ));
         }
         self.chain = scan.chain();
-        Ok((scan.at(), scan.chain().unwrap_or(0)))
+        let (at, chain) = (scan.at(), scan.chain().unwrap_or(0));
+        Ok(FileEnd {
+            at,
+            chain,
+            open: closed.unwrap_or((at, chain)),
+        })
+    }
+
+    fn note_torn(&mut self, found: &Found, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        log::warn!(
+            "journal_tail_torn file={} from={} to={}",
+            found.path.display(),
+            range.start,
+            range.end
+        );
+        self.torn = Some(Torn {
+            found: found.clone(),
+            range,
+        });
     }
 
     fn apply(
@@ -370,7 +414,7 @@ impl Reading {
         Ok(())
     }
 
-    fn finish(mut self, survey: Survey, (end, chain): (u64, u32)) -> Replayed {
+    fn finish(mut self, survey: Survey, end: FileEnd) -> Replayed {
         for (group, live) in &mut self.entries {
             let stored = self
                 .image
@@ -390,47 +434,28 @@ impl Reading {
             }));
         }
         let start = files.back().map_or(0, |file| file.start);
+        let newest = self.found.last().map(|found| Newest {
+            file: Arc::clone(&found.file),
+            salt: found.preamble.salt,
+            end: end.open.0,
+            chain: end.open.1,
+            torn_end: self.torn.as_ref().map_or(0, |torn| torn.range.end),
+        });
         Replayed {
             recovered: Recovered {
                 image: self.image,
                 files,
                 free,
                 next_slot: survey.next_slot,
-                end: start + end,
-                chain,
+                end: start + end.at,
+                chain: end.chain,
+                newest,
                 next_sequence: survey.next_sequence,
             },
             found: self.found,
             entries: self.entries,
             checkpoints: self.checkpoints,
+            torn: self.torn,
         }
     }
-}
-
-/// Keeps the bytes of a torn end aside, for whoever wants to know what was lost with the power.
-fn keep_torn(fs: &dyn FileSystem, dir: &Path, found: &Found, from: u64, to: u64) -> Result<(), LogError> {
-    const KEPT_MAX: u64 = 64 << 20;
-    let count = to.saturating_sub(from).min(KEPT_MAX);
-    if count == 0 {
-        return Ok(());
-    }
-    log::warn!(
-        "journal_tail_torn file={} from={from} to={to}",
-        found.path.display()
-    );
-    let kept = dir.join("torn");
-    let path = kept.join(format!("{:08}-{from}.torn", found.preamble.sequence));
-    let copy = || {
-        let mut bytes = vec![0; count as usize];
-        found.file.read_at(&mut bytes, from)?;
-        fs.create_dir_all(&kept)?;
-        let file: Arc<dyn chronik_core::fs::File> = fs.open(&path, OpenMode::CreateNew)?;
-        file.write_at(&[&bytes], 0)
-    };
-    if let Err(error) = copy() {
-        // A courtesy: recovery does not depend on it, and needs the space that half of it takes.
-        let _ = fs.remove(&path);
-        log::warn!("torn_tail_not_kept path={} error={error}", path.display());
-    }
-    Ok(())
 }

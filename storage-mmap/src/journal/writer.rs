@@ -11,6 +11,7 @@ use chronik_core::GroupId;
 use chronik_core::env::Rng;
 use chronik_core::fs::{File, FileSystem, FsError, FsErrorKind, OpenMode};
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -78,11 +79,27 @@ pub(crate) struct Recovered {
     /// Where the next file starts.
     pub(crate) end: u64,
     pub(crate) chain: u32,
+    /// The newest of the files, where there is one.
+    pub(crate) newest: Option<Newest>,
     pub(crate) next_sequence: u64,
 }
 
+/// The file that took frames last.
+#[derive(Debug)]
+pub(crate) struct Newest {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) salt: u32,
+    /// Where the next frame would go, from the start of the file.
+    pub(crate) end: u64,
+    pub(crate) chain: u32,
+    /// Where what a crash tore ends; nothing behind `end` where this is less.
+    pub(crate) torn_end: u64,
+}
+
 impl JournalWriter {
-    /// Continues a journal in a new file.
+    /// Continues a journal in a new file. Openings that are cut short again and again, or that can free no file, must not
+    /// take a file each: where files pile up it goes on in the newest, if much of it is empty, and on a full disk in that
+    /// of an opening before, which found it full too.
     pub(crate) fn start(
         config: JournalConfig,
         fs: Arc<dyn FileSystem>,
@@ -100,15 +117,48 @@ impl JournalWriter {
             next_sequence: found.next_sequence,
             active: None,
         };
+        let piled_up = journal.files.len() * 2 > journal.config.files_max;
+        let half = journal.files.back().map_or(0, |file| file.file_bytes / 2);
+        if piled_up && journal.go_on(found.newest.as_ref(), half)? {
+            return Ok(journal);
+        }
         let (wanted, least) = (journal.first_bytes(), journal.least_bytes());
-        match journal.start_file(found.end, found.chain, wanted) {
-            // A quota may leave less than the file system says.
-            Err(error) if error.kind == FsErrorKind::NoSpace && wanted > least => {
-                journal.start_file(found.end, found.chain, least)?;
+        if wanted > least {
+            match journal.start_file(found.end, found.chain, wanted) {
+                // A quota may leave less than the file system says.
+                Err(error) if error.kind == FsErrorKind::NoSpace => {}
+                started => return started.map(|()| journal),
             }
-            started => started?,
+        }
+        if !journal.is_short() || !journal.go_on(found.newest.as_ref(), least / 2)? {
+            journal.start_file(found.end, found.chain, least)?;
         }
         Ok(journal)
+    }
+
+    /// Goes on in the newest file behind what is whole there; false where it has not that much room.
+    fn go_on(&mut self, newest: Option<&Newest>, room: u64) -> Result<bool, FsError> {
+        let Some(newest) = newest else {
+            return Ok(false);
+        };
+        self.active = Some(Active {
+            file: Arc::clone(&newest.file),
+            salt: newest.salt,
+            end: newest.end,
+            chain: newest.chain,
+        });
+        let fits = self.room(true) >= room;
+        if fits && newest.torn_end > newest.end {
+            // Whole frames may be among it: they must not be taken for ones that follow what is written next.
+            match erase(&*newest.file, newest.end..newest.torn_end) {
+                Err(error) if error.kind == FsErrorKind::NoSpace => {}
+                other => return other.map(|()| true),
+            }
+        } else if fits {
+            return Ok(true);
+        }
+        self.active = None;
+        Ok(false)
     }
 
     /// How many bytes of frames fit into the file that takes them now.
@@ -430,6 +480,19 @@ fn erase_preambles(file: &dyn File, copy_at: u64) -> Result<(), FsError> {
         .and_then(|()| file.write_at(&[&nothing], copy_at))
         .and_then(|()| file.sync_data());
     final_sync(erased)
+}
+
+/// Writes zeros over a range, and makes them durable.
+fn erase(file: &dyn File, range: Range<u64>) -> Result<(), FsError> {
+    const STEP_BYTES: u64 = 1 << 20;
+    let zeros = vec![0; (range.end - range.start).min(STEP_BYTES) as usize];
+    let mut at = range.start;
+    while at < range.end {
+        let count = (range.end - at).min(STEP_BYTES);
+        file.write_at(&[zeros.get(..count as usize).unwrap_or_default()], at)?;
+        at += count;
+    }
+    final_sync(file.sync_data())
 }
 
 /// The end of frames that were written and are not durable yet.

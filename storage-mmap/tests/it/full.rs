@@ -1,9 +1,9 @@
 //! A disk without space.
 
 use crate::kit::{Machine, POLICY, entry, small};
-use chronik_conformance::world::disk::{DropAll, KeepAll, Unit};
+use chronik_conformance::world::disk::{DropAll, Fault, KeepAll, Op, Unit};
 use chronik_conformance::world::{Seed, SimEnv};
-use chronik_core::fs::FileSystem;
+use chronik_core::fs::{FileSystem, FsErrorKind};
 use chronik_core::log_store::{GroupLog, LogStore, Purge};
 use chronik_core::{GroupId, LogError, LogId, LogIndex, Offset};
 use chronik_storage_mmap::StoreOptions;
@@ -74,6 +74,194 @@ fn a_store_on_a_full_disk_opens_however_often_it_is_killed() {
                 env: SimEnv::new(Seed(seed * 100 + kill)),
             };
         }
+    }
+}
+
+/// What a machine finds on its disk after a power cut.
+fn after_cut(machine: &Machine, keeps: bool, seed: u64) -> Machine {
+    let disk = if keeps {
+        machine.disk.snapshot(&mut KeepAll, Unit::Sector, Seed(seed))
+    } else {
+        let mut prng = Seed(seed).prng();
+        machine.disk.snapshot(&mut prng, Unit::Sector, Seed(seed))
+    };
+    disk.set_capacity(Some(SPACE_BYTES));
+    let env = SimEnv::new(Seed(seed));
+    Machine { disk, env }
+}
+
+/// Bytes of the journal files; those that were not begun are used again, or go.
+fn journal_bytes(machine: &Machine, only_begun: bool) -> u64 {
+    let counts = |path: &Path| {
+        let content = machine.disk.content(path).unwrap_or_default();
+        path.starts_with("/store/journal") && (!only_begun || content.starts_with(b"CHRNJNL1"))
+    };
+    let files = machine.disk.files();
+    let journal = files.iter().filter(|(path, _)| counts(path));
+    journal.map(|(_, bytes)| bytes).sum()
+}
+
+#[test]
+fn openings_that_are_killed_before_they_end_take_no_more_space_each_time() {
+    for seed in 0..6 {
+        let machine = Machine::new(seed);
+        machine.disk.set_capacity(Some(SPACE_BYTES));
+        let store = machine.open(options()).unwrap();
+        let mut log = store.open_group(GroupId(1), POLICY).unwrap();
+        let last = fill(&machine, &mut log, 0);
+        let mut machine = after_cut(&machine, true, seed);
+        let before = journal_bytes(&machine, true);
+        for kill in 0..30 {
+            let at = format!("seed {seed}, after {kill} kills");
+            let whole = after_cut(&machine, true, kill);
+            let steps = whole.disk.stats().steps;
+            whole
+                .open(options())
+                .unwrap_or_else(|error| panic!("{at}: {error}"));
+            let steps = whole.disk.stats().steps - steps;
+            let killed = |cut: u64| {
+                let next = after_cut(&machine, true, kill);
+                next.disk.power_off_at(next.disk.stats().steps + cut);
+                drop(next.open(options()));
+                after_cut(&next, (seed + kill) % 2 == 0, seed * 100 + kill)
+            };
+            // As soon as it has taken space, if ever.
+            let takes = |next: &Machine| journal_bytes(next, true) > journal_bytes(&machine, true);
+            let worst = (0..steps).map(&killed).find(takes);
+            machine = worst.unwrap_or_else(|| killed(Seed(kill).prng().below(steps)));
+        }
+        let grown = journal_bytes(&machine, true).saturating_sub(before);
+        assert!(
+            grown <= 8 << 10,
+            "seed {seed}: {grown} bytes more of journal files"
+        );
+        let store = machine.open(options()).unwrap();
+        let mut log = store.open_group(GroupId(1), POLICY).unwrap();
+        assert_eq!(log.reader.state().durable, LogIndex(last), "seed {seed}");
+        assert_eq!(
+            log.writer.reserve(100),
+            Ok(()),
+            "seed {seed}: a small entry has no room"
+        );
+    }
+}
+
+#[test]
+fn a_group_that_stays_damaged_takes_no_more_space_at_each_opening() {
+    let mut many = options();
+    many.journal_files_max = 8;
+    for seed in 0..12 {
+        let machine = Machine::new(seed);
+        machine.disk.set_capacity(Some(SPACE_BYTES));
+        let store = machine.open(many.clone()).unwrap();
+        let mut damaged = store.open_group(GroupId(2), POLICY).unwrap();
+        for index in 1..=40 {
+            let one = entry(LogId::new(1, index), index as i64 - 1, 1, ENTRY_BYTES);
+            machine.done(&damaged.writer.append(&[one]).unwrap());
+        }
+        let mut log = store.open_group(GroupId(1), POLICY).unwrap();
+        let mut last = fill(&machine, &mut log, 0);
+        // What only the newest file of the journal has of it keeps that file.
+        let one = entry(LogId::new(1, 41), 40, 1, 20);
+        machine.done(&damaged.writer.append(&[one]).unwrap());
+        let mut machine = after_cut(&machine, true, seed);
+        let first = Path::new("/store/groups/2/00000000000000000001.seg");
+        assert!(machine.disk.flip_bit(first, 20, 3), "{:?}", machine.disk.files());
+        let before = journal_bytes(&machine, false);
+        let is_wide = seed % 4 == 0;
+        for opening in 0..30 {
+            let at = format!("seed {seed}, opening {opening}");
+            let opened = machine.open(many.clone());
+            let store = opened.unwrap_or_else(|error| panic!("{at}: {error}"));
+            let refused = store.open_group(GroupId(2), POLICY).err();
+            assert!(matches!(refused, Some(LogError::Damaged(_))), "{at}: {refused:?}");
+            let mut log = store.open_group(GroupId(1), POLICY).unwrap();
+            assert_eq!(log.reader.state().durable, LogIndex(last), "{at}");
+            assert_eq!(log.writer.reserve(100), Ok(()), "{at}: a small entry has no room");
+            if opening % 3 == 0 {
+                last += 1;
+                let one = entry(LogId::new(1, last), last as i64 - 1, 1, 20);
+                let ticket = log.writer.append(&[one]).unwrap();
+                assert_eq!(machine.env.wait(&ticket), Ok(Ok(())), "{at}");
+            }
+            drop(log);
+            if (seed + opening) % 3 == 0 {
+                assert_eq!(machine.env.run_blocking(|| store.close()), Ok(()), "{at}");
+            }
+            machine = after_cut(&machine, (seed + opening) % 2 == 0, opening);
+            if is_wide {
+                machine.disk.set_capacity(None);
+            }
+        }
+        let grown = journal_bytes(&machine, false).saturating_sub(before);
+        let most = if is_wide {
+            4 * options().journal_file_bytes
+        } else {
+            8 << 10
+        };
+        assert!(grown <= most, "seed {seed}: {grown} bytes more of journal files");
+    }
+}
+
+fn torn_copies(machine: &Machine) -> Vec<(std::path::PathBuf, u64)> {
+    let mut files = machine.disk.files();
+    files.retain(|(path, _)| path.starts_with("/store/torn"));
+    files
+}
+
+#[test]
+fn a_torn_end_is_kept_aside_once_and_only_where_the_start_has_what_it_needs_beside_it() {
+    let machine = Machine::new(3);
+    let store = machine.open(options()).unwrap();
+    let mut log = store.open_group(GroupId(1), POLICY).unwrap();
+    for index in 1..=3 {
+        let one = entry(LogId::new(1, index), index as i64 - 1, 1, ENTRY_BYTES);
+        machine.done(&log.writer.append(&[one]).unwrap());
+    }
+    machine.disk.inject(Fault {
+        op: Op::Sync,
+        path: "journal".to_owned(),
+        after: 0,
+        times: 1,
+        error: FsErrorKind::Io,
+    });
+    let ticket = log.writer.append(&[entry(LogId::new(1, 4), 3, 1, 7000)]).unwrap();
+    assert!(matches!(
+        machine.env.wait(&ticket),
+        Ok(Err(LogError::Poisoned(_)))
+    ));
+    let torn = |space: u64, seed: u64| {
+        let disk = machine.disk.snapshot(&mut KeepAll, Unit::Sector, Seed(seed));
+        let journal = Path::new("/store/journal/0000.jnl");
+        let content = disk.content(journal).unwrap();
+        // A bit of the last entry, which was never durable.
+        let last = content.iter().rposition(|byte| *byte == b'.').unwrap();
+        assert!(disk.flip_bit(journal, last as u64, 0));
+        disk.set_capacity(Some(disk.used_bytes() + space));
+        let env = SimEnv::new(Seed(seed));
+        Machine { disk, env }
+    };
+    // A journal file and what must stay free, and a part of the torn end.
+    let small = torn((32 << 10) + (16 << 10) + (4 << 10), 1);
+    small.open(options()).unwrap();
+    assert_eq!(torn_copies(&small), []);
+    let whole = torn(1 << 20, 2);
+    let steps = whole.disk.stats().steps;
+    whole.open(options()).unwrap();
+    let kept = torn_copies(&whole);
+    assert!(
+        matches!(kept.as_slice(), [(_, bytes)] if *bytes > 6000),
+        "{kept:?}"
+    );
+    for cut in 0..whole.disk.stats().steps - steps {
+        let cut_short = torn(1 << 20, 2);
+        cut_short.disk.power_off_at(cut_short.disk.stats().steps + cut);
+        drop(cut_short.open(options()));
+        let disk = cut_short.disk.snapshot(&mut KeepAll, Unit::Sector, Seed(cut));
+        let env = SimEnv::new(Seed(cut));
+        let again = Machine { disk, env };
+        again.open(options()).unwrap();
+        assert_eq!(torn_copies(&again), kept, "cut before step {cut}");
     }
 }
 
