@@ -33,7 +33,7 @@ impl GroupWriter {
             .collect();
         let bytes: u64 = sealed.iter().map(TailEntry::bytes).sum();
         if bytes > 0 {
-            inner.admit(bytes)?;
+            inner.note_space(bytes, inner.admit(bytes))?;
         }
         let mut state = locked(&self.group.state);
         let (mut last, mut offset_end) = (state.last, state.offset_end);

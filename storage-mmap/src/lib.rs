@@ -33,6 +33,7 @@ mod recover;
 mod region;
 mod ring;
 mod segment;
+mod space;
 mod store;
 mod sync;
 mod truncate;

@@ -22,6 +22,7 @@ use crate::segment::index::SegmentIndex;
 use crate::segment::open::{OpenError, open_unsealed, read_footer, read_header};
 use crate::segment::writer::SegmentWriter;
 use crate::segment::{base_of_name, group_dir, segment_path};
+use crate::space::Shortage;
 use crate::store::{Inner, LOCK};
 use crate::sync::locked;
 use bytes::Bytes;
@@ -81,6 +82,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         ring: Mutex::new(Ring::default()),
         handles: Handles::new(options.open_files_max, options.maps_max),
         health: Watch::new(StoreHealth::Working),
+        shortage: Shortage::default(),
         uncopied_bytes: AtomicU64::new(0),
         free_bytes: AtomicU64::new(0),
         journal_wants: AtomicU64::new(0),

@@ -12,6 +12,7 @@ use crate::reader::GroupReader;
 use crate::recover;
 use crate::ring::Ring;
 use crate::segment::handles::Handles;
+use crate::space::Shortage;
 use crate::sync::locked;
 use crate::writer::GroupWriter;
 use bytes::Bytes;
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) ring: Mutex<Ring>,
     pub(crate) handles: Handles,
     pub(crate) health: Watch<StoreHealth>,
+    pub(crate) shortage: Shortage,
     /// Bytes of durable entries that are not in segments yet.
     pub(crate) uncopied_bytes: AtomicU64,
     /// Bytes free on the file system when somebody looked last.
@@ -192,32 +194,6 @@ impl Inner {
         match self.check_health() {
             Err(error) => error,
             Ok(()) => LogError::Poisoned(cause),
-        }
-    }
-
-    /// Notes whether space is short.
-    pub(crate) fn set_full(&self, full: bool) {
-        self.health.update(|health| {
-            let next = match (&*health, full) {
-                (StoreHealth::Working, true) => StoreHealth::Full,
-                (StoreHealth::Full, false) => StoreHealth::Working,
-                _ => return false,
-            };
-            log::warn!("store_space dir={} full={full}", self.options.dir.display());
-            *health = next;
-            true
-        });
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.health.with(|health| *health == StoreHealth::Full)
-    }
-
-    /// Looks how much space there is.
-    pub(crate) fn look_at_space(&self) {
-        match self.fs.free_bytes(&self.options.dir) {
-            Ok(free) => self.free_bytes.store(free, Ordering::Relaxed),
-            Err(error) => log::warn!("free_space_unknown error={error}"),
         }
     }
 

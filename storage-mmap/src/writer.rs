@@ -120,8 +120,9 @@ impl LogWriter for GroupWriter {
 
     fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
         self.inner.check_open()?;
-        self.inner.admit(bytes)?;
-        self.inner.reserve_journal(bytes)
+        let admitted = self.inner.admit(bytes);
+        let reserved = admitted.and_then(|()| self.inner.reserve_journal(bytes));
+        self.inner.note_space(bytes, reserved)
     }
 
     fn expect_readers(&mut self, expected: bool) {

@@ -4,7 +4,7 @@ use crate::kit::{Machine, POLICY, entry, small};
 use chronik_conformance::world::disk::{DropAll, Fault, KeepAll, Op, Unit};
 use chronik_conformance::world::{Seed, SimEnv};
 use chronik_core::fs::{FileSystem, FsErrorKind};
-use chronik_core::log_store::{GroupLog, LogStore, Purge};
+use chronik_core::log_store::{GroupLog, LogStore, Purge, StoreHealth};
 use chronik_core::{GroupId, LogError, LogId, LogIndex, Offset};
 use chronik_storage_mmap::StoreOptions;
 use std::path::Path;
@@ -201,6 +201,35 @@ fn a_group_that_stays_damaged_takes_no_more_space_at_each_opening() {
         };
         assert!(grown <= most, "seed {seed}: {grown} bytes more of journal files");
     }
+}
+
+#[test]
+fn a_disk_that_takes_small_entries_alone_counts_as_full_all_the_time() {
+    let machine = Machine::new(1);
+    machine.disk.set_capacity(Some(SPACE_BYTES));
+    let store = machine.open(options()).unwrap();
+    let health = || store.health().get();
+    let mut log = store.open_group(GroupId(1), POLICY).unwrap();
+    let mut last = fill(&machine, &mut log, 0);
+    let wanted = ENTRY_BYTES as u64 + MARGIN_BYTES;
+    for round in 0..6 {
+        assert_eq!(log.writer.reserve(100), Ok(()), "round {round}");
+        assert_eq!(health(), StoreHealth::Full, "round {round}: a small entry fits");
+        last += 1;
+        let one = entry(LogId::new(1, last), last as i64 - 1, 1, 100);
+        machine.done(&log.writer.append(&[one]).unwrap());
+        assert_eq!(
+            health(),
+            StoreHealth::Full,
+            "round {round}: a small entry was taken"
+        );
+        assert_eq!(log.writer.reserve(wanted), Err(LogError::Full), "round {round}");
+    }
+    machine.disk.set_capacity(Some(2 * SPACE_BYTES));
+    assert_eq!(log.writer.reserve(100), Ok(()));
+    machine.env.advance(Duration::from_secs(1));
+    assert_eq!(log.writer.reserve(wanted), Ok(()));
+    assert_eq!(health(), StoreHealth::Working);
 }
 
 fn torn_copies(machine: &Machine) -> Vec<(std::path::PathBuf, u64)> {
