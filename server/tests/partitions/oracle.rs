@@ -211,6 +211,17 @@ impl Oracle {
         last_of(acked.map(|(base, acked)| (*base, &acked.batch)), id, count)
     }
 
+    /// From where on all batches below `end` were read.
+    pub(crate) fn seen_up_to(&self, end: i64) -> i64 {
+        let state = self.lock();
+        state.seen.range(..end).rev().fold(
+            end,
+            |from, (base, batch)| {
+                if end_of(batch) == from { *base } else { from }
+            },
+        )
+    }
+
     /// The last batches of a producer that are in the log from `start` on, oldest first.
     pub(crate) fn last_seen_of(&self, id: i64, start: i64, count: usize) -> Vec<(i64, Bytes)> {
         let state = self.lock();
