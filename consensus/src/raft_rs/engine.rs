@@ -276,9 +276,10 @@ impl Engine {
             Input::Maintain {
                 to,
                 maintenance,
+                stored,
                 done,
             } => self.with_instance(to, |group, context| {
-                group.maintain(context, *maintenance, done);
+                group.maintain(context, *maintenance, stored, done);
                 Ok(())
             }),
             Input::Fetched {

@@ -9,7 +9,8 @@ use chronik_core::consensus::{
 };
 use chronik_core::proposal::ProposeError;
 use chronik_core::{
-    BoxFuture, EntryKind, LogError, LogId, LogIndex, Proposal, ProposalHandle, ReplicaId, Ticket, Watch,
+    BoxFuture, EntryKind, LogError, LogId, LogIndex, LogReader, Proposal, ProposalHandle, ReplicaId, Ticket,
+    Watch,
 };
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub(super) struct RaftGroup {
     pub(super) shared: Arc<Shared>,
     pub(super) to: Instance,
     pub(super) shown: Arc<Shown>,
+    pub(super) reader: Arc<dyn LogReader>,
     pub(super) limits: Arc<Limits>,
 }
 
@@ -129,10 +131,16 @@ impl ConsensusGroup for RaftGroup {
         {
             return Err(ConsensusError::Closed);
         }
+        // Of those that were stored before the group was opened, the engine knows the newest alone, and may not read here.
+        let stored = match &maintenance {
+            Maintenance::Purge(purge) => self.reader.checkpoint(purge.through.index)?,
+            Maintenance::Checkpoint(_) | Maintenance::Roll { .. } => None,
+        };
         let (done, ticket) = Ticket::pair();
         self.shared.inbox.push(Input::Maintain {
             to: self.to,
             maintenance: Box::new(maintenance),
+            stored: stored.map(|checkpoint| checkpoint.at),
             done,
         });
         Ok(ticket)

@@ -68,6 +68,8 @@ pub(super) enum Input {
     Maintain {
         to: Instance,
         maintenance: Box<Maintenance>,
+        /// For a purge, the newest checkpoint that it can go to.
+        stored: Option<LogId>,
         done: TicketSender,
     },
     Close {

@@ -130,6 +130,7 @@ impl RaftRsEngine {
         };
         let options = &shared.options;
         let (answer, opened) = Answer::pair();
+        let reader = Arc::clone(&spec.log.reader);
         let opening = prepare(&shared.env, spec, to, options.max_append_bytes, answer).await?;
         let shown = Arc::clone(&opening.shown);
         shared.inbox.push(Input::Open(Box::new(opening)));
@@ -146,6 +147,7 @@ impl RaftRsEngine {
             shared: Arc::clone(shared),
             to,
             shown,
+            reader,
             limits: Arc::new(limits),
         }))
     }

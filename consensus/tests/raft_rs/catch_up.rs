@@ -6,7 +6,7 @@ use chronik_conformance::world::disk::DropAll;
 use chronik_conformance::world::net::End;
 use chronik_core::consensus::{Maintenance, MembershipChange};
 use chronik_core::log_store::{Checkpoint, Purge};
-use chronik_core::{LogId, LogIndex, Offset, Ticket};
+use chronik_core::{LogError, LogId, LogIndex, Offset, Ticket};
 use std::time::Duration;
 
 impl Cluster {
@@ -19,7 +19,8 @@ impl Cluster {
         at
     }
 
-    fn ask_for_checkpoint_and_purge(&self, node: u64) -> (LogId, [Ticket; 2]) {
+    /// Stores a checkpoint of everything that `node` has committed.
+    fn ask_for_checkpoint(&self, node: u64) -> (LogId, Offset, Ticket) {
         let reader = self.reader(node);
         let index = self.progress(node).commit;
         let at = LogId {
@@ -36,14 +37,21 @@ impl Cluster {
             data: Bytes::from(format!("state at {index}")),
             consensus: Bytes::new(),
         };
-        let group = self.group(node);
-        let stored = group.maintain(Maintenance::Checkpoint(checkpoint)).unwrap();
-        let purge = Purge {
-            through: at,
-            offset_start: next_offset,
-        };
-        let purged = group.maintain(Maintenance::Purge(purge)).unwrap();
-        (at, [stored, purged])
+        let stored = self.group(node).maintain(Maintenance::Checkpoint(checkpoint));
+        (at, next_offset, stored.unwrap())
+    }
+
+    fn ask_for_purge(&self, node: u64, through: LogId, offset_start: Offset) -> Ticket {
+        let purge = Maintenance::Purge(Purge {
+            through,
+            offset_start,
+        });
+        self.group(node).maintain(purge).unwrap()
+    }
+
+    fn ask_for_checkpoint_and_purge(&self, node: u64) -> (LogId, [Ticket; 2]) {
+        let (at, next_offset, stored) = self.ask_for_checkpoint(node);
+        (at, [stored, self.ask_for_purge(node, at, next_offset)])
     }
 }
 
@@ -220,4 +228,84 @@ fn a_purge_never_passes_what_is_durable_here_however_far_the_others_have_committ
         .set_job_time(Duration::ZERO, Duration::ZERO);
     cluster.net.heal_all();
     cluster.agree();
+}
+
+#[test]
+fn a_checkpoint_has_the_membership_as_of_its_entry_though_the_disk_is_behind() {
+    let mut cluster = Cluster::new(56);
+    cluster.found(3);
+    let leader = cluster.elect();
+    cluster.agree();
+    let slow = cluster.others(leader)[0];
+    let hour = Duration::from_secs(3600);
+    cluster.nodes[&slow].process.queue().set_job_time(hour, hour);
+    cluster.start(4);
+    cluster.open(4, crate::cluster::GROUP, Default::default());
+    let change = MembershipChange::AddLearner(crate::cluster::member(4));
+    let changed = cluster.wait("the change", cluster.group(leader).change_membership(change));
+    let changed = changed.unwrap();
+    let nodes = [leader, slow];
+    cluster.until("both know that it is committed", |cluster| {
+        nodes
+            .iter()
+            .all(|node| cluster.progress(*node).commit >= changed.index)
+    });
+    assert!(cluster.reader(slow).state().durable < changed.index);
+    let stored = nodes.map(|node| {
+        let (at, _, _) = cluster.ask_for_checkpoint(node);
+        let stored = |cluster: &Cluster| cluster.reader(node).checkpoint(at.index).unwrap();
+        cluster.until("it is stored", |cluster| {
+            stored(cluster).is_some_and(|stored| stored.at == at)
+        });
+        stored(&cluster).unwrap().consensus
+    });
+    assert_eq!(stored[0], stored[1]);
+}
+
+#[test]
+fn a_log_is_purged_to_any_stored_checkpoint_after_a_restart() {
+    let mut cluster = Cluster::new(57);
+    cluster.found(1);
+    let leader = cluster.elect();
+    let mut stored = Vec::new();
+    for mark in 0..3 {
+        cluster.commit(leader, 3, mark);
+        let (at, next_offset, ticket) = cluster.ask_for_checkpoint(leader);
+        cluster.wait("the checkpoint", ticket).unwrap();
+        stored.push((at, next_offset));
+    }
+    cluster.crash(leader, &mut DropAll);
+    cluster.restart(leader);
+    for (at, next_offset) in stored {
+        cluster
+            .wait("the purge", cluster.ask_for_purge(leader, at, next_offset))
+            .unwrap();
+        assert_eq!(cluster.reader(leader).state().purged, at);
+    }
+}
+
+#[test]
+fn a_checkpoint_from_before_what_is_known_of_the_membership_is_refused() {
+    let mut cluster = Cluster::new(58);
+    cluster.found(1);
+    let leader = cluster.elect();
+    let early = cluster.commit(leader, 3, 1);
+    cluster.commit(leader, 3, 2);
+    let (_, _, ticket) = cluster.ask_for_checkpoint(leader);
+    cluster.wait("the checkpoint", ticket).unwrap();
+    cluster.crash(leader, &mut DropAll);
+    cluster.restart(leader);
+    cluster.elect();
+    let checkpoint = Checkpoint {
+        at: early,
+        next_offset: Offset(3),
+        data: Bytes::from_static(b"late"),
+        consensus: Bytes::new(),
+    };
+    let late = cluster
+        .group(leader)
+        .maintain(Maintenance::Checkpoint(checkpoint));
+    let refused = cluster.wait("the answer", late.unwrap());
+    assert!(matches!(refused, Err(LogError::Compacted { .. })), "{refused:?}");
+    assert_eq!(cluster.reader(leader).checkpoint(early.index), Ok(None));
 }

@@ -132,6 +132,11 @@ async fn read_checkpoint(
     Ok(read)
 }
 
+/// The membership that a checkpoint holds. Earlier versions stored some in which nobody votes.
+fn membership_of(checkpoint: &Checkpoint) -> Option<Membership> {
+    decode_membership(&checkpoint.consensus).filter(|membership| !membership.voters.is_empty())
+}
+
 /// The memberships in the log after the newest checkpoint that holds one.
 async fn scan(
     reader: &Arc<dyn LogReader>,
@@ -140,7 +145,7 @@ async fn scan(
 ) -> Result<Vec<(LogIndex, Membership)>, ConsensusError> {
     let mut found = Vec::new();
     let covered = newest
-        .filter(|checkpoint| decode_membership(&checkpoint.consensus).is_some())
+        .filter(|checkpoint| membership_of(checkpoint).is_some())
         .map_or(state.purged.index, |checkpoint| checkpoint.at.index);
     let mut from = covered.max(state.purged.index).next();
     while from <= state.last.index {
@@ -179,7 +184,7 @@ fn weigh(
     let mut history = Vec::new();
     if let Some(checkpoint) = newest {
         commit = commit.max(checkpoint.at.index);
-        if let Some(membership) = decode_membership(&checkpoint.consensus) {
+        if let Some(membership) = membership_of(checkpoint) {
             history.push((checkpoint.at.index, membership));
         }
     }
