@@ -33,7 +33,8 @@ impl GroupWriter {
             .collect();
         let bytes: u64 = sealed.iter().map(TailEntry::bytes).sum();
         if bytes > 0 {
-            inner.note_space(bytes, inner.admit(bytes))?;
+            inner.admit(bytes)?;
+            inner.note_taken(bytes);
         }
         let mut state = locked(&self.group.state);
         let (mut last, mut offset_end) = (state.last, state.offset_end);

@@ -5,12 +5,13 @@
 
 use crate::store::Inner;
 use crate::sync::locked;
-use chronik_core::LogError;
 use chronik_core::log_store::StoreHealth;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The most that must fit again before the disk counts as one with room.
 const ROOM_BYTES: u64 = 1 << 20;
+/// Nobody asks for so much but for records: where it is taken, records are.
+const RECORD_BYTES: u64 = 256 << 10;
 
 /// Whether space is short, and who was told so.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Shortage {
     is_short: AtomicBool,
     /// The largest of the calls that were refused since the disk counts as full; 0 for none.
     refused_bytes: AtomicU64,
+    /// One of them was refused because the journal found no space for another file.
+    by_journal: AtomicBool,
 }
 
 impl Inner {
@@ -34,29 +37,30 @@ impl Inner {
         self.shortage.is_short.load(Ordering::Relaxed)
     }
 
-    /// Takes note of whether a call that needs `bytes` found them.
-    pub(crate) fn note_space<T>(&self, bytes: u64, result: Result<T, LogError>) -> Result<T, LogError> {
-        let refused = &self.shortage.refused_bytes;
-        match result {
-            Err(LogError::Full) => {
-                refused.fetch_max(bytes.max(1), Ordering::Relaxed);
-            }
-            Ok(_) => {
-                let most = refused.load(Ordering::Relaxed);
-                if most > 0 && (bytes >= most || self.has_room_for(most.min(ROOM_BYTES))) {
-                    refused.store(0, Ordering::Relaxed);
-                    self.tell_full(false);
-                }
-            }
-            Err(_) => {}
-        }
-        result
+    /// Takes note that a call which needs `bytes` did not find them: on the disk, or in the journal.
+    pub(crate) fn note_refused(&self, bytes: u64, by_journal: bool) {
+        let shortage = &self.shortage;
+        shortage.refused_bytes.fetch_max(bytes.max(1), Ordering::Relaxed);
+        shortage.by_journal.fetch_or(by_journal, Ordering::Relaxed);
     }
 
-    /// Whether the disk, and the journal as it is, would take so many bytes.
+    /// Takes note that a call which needs `bytes` found them.
+    pub(crate) fn note_taken(&self, bytes: u64) {
+        let shortage = &self.shortage;
+        let most = shortage.refused_bytes.load(Ordering::Relaxed);
+        if most > 0 && (bytes >= most.min(RECORD_BYTES) || self.has_room_for(most.min(ROOM_BYTES))) {
+            shortage.refused_bytes.store(0, Ordering::Relaxed);
+            shortage.by_journal.store(false, Ordering::Relaxed);
+            self.tell_full(false);
+        }
+    }
+
     fn has_room_for(&self, bytes: u64) -> bool {
-        let journal = self.journal_room.load(Ordering::Relaxed);
-        self.has_space_for(bytes) && journal >= locked(&self.pending).bytes.saturating_add(bytes)
+        // Where the journal has as many files as it may, it has room in time.
+        let by_journal = self.shortage.by_journal.load(Ordering::Relaxed);
+        let room = self.journal_room.load(Ordering::Relaxed);
+        let fits = || room >= locked(&self.pending).bytes.saturating_add(bytes);
+        self.has_space_for(bytes) && (!by_journal || fits())
     }
 
     fn tell_full(&self, full: bool) {

@@ -121,8 +121,14 @@ impl LogWriter for GroupWriter {
     fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
         self.inner.check_open()?;
         let admitted = self.inner.admit(bytes);
+        let by_journal = admitted.is_ok();
         let reserved = admitted.and_then(|()| self.inner.reserve_journal(bytes));
-        self.inner.note_space(bytes, reserved)
+        match &reserved {
+            Ok(()) => self.inner.note_taken(bytes),
+            Err(LogError::Full) => self.inner.note_refused(bytes, by_journal),
+            Err(_) => {}
+        }
+        reserved
     }
 
     fn expect_readers(&mut self, expected: bool) {

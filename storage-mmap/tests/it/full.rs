@@ -230,6 +230,16 @@ fn a_disk_that_takes_small_entries_alone_counts_as_full_all_the_time() {
     machine.env.advance(Duration::from_secs(1));
     assert_eq!(log.writer.reserve(wanted), Ok(()));
     assert_eq!(health(), StoreHealth::Working);
+    // Large records do not fit, and others do.
+    machine
+        .disk
+        .set_capacity(Some(machine.disk.used_bytes() + (440 << 10)));
+    assert_eq!(log.writer.reserve(600 << 10), Err(LogError::Full));
+    assert_eq!((log.writer.reserve(100), health()), (Ok(()), StoreHealth::Full));
+    assert_eq!(
+        (log.writer.reserve(260 << 10), health()),
+        (Ok(()), StoreHealth::Working)
+    );
 }
 
 fn torn_copies(machine: &Machine) -> Vec<(std::path::PathBuf, u64)> {
