@@ -6,7 +6,7 @@ use crate::group::seg::Disk;
 use crate::segment::group_dir;
 use crate::store::Inner;
 use crate::sync::locked;
-use chronik_core::fs::{FsError, FsErrorKind, OpenMode};
+use chronik_core::fs::{FileSystem, FsError, FsErrorKind, OpenMode};
 use std::path::Path;
 
 impl Inner {
@@ -67,9 +67,14 @@ impl Inner {
 
     /// Removes a file; one that is gone already is no error.
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), FsError> {
-        match self.fs.remove(path) {
-            Err(error) if error.kind == FsErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        remove(&*self.fs, path)
+    }
+}
+
+/// Removes a file; one that is gone already is no error.
+pub(crate) fn remove(fs: &dyn FileSystem, path: &Path) -> Result<(), FsError> {
+    match fs.remove(path) {
+        Err(error) if error.kind == FsErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

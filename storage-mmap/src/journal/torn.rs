@@ -1,7 +1,8 @@
 //! The end of the journal that a crash tore.
 
 use super::scan::Found;
-use chronik_core::fs::{FileSystem, FsError, FsErrorKind, OpenMode};
+use crate::drop_files::remove;
+use chronik_core::fs::{FileSystem, OpenMode};
 use std::ops::Range;
 use std::path::Path;
 
@@ -39,12 +40,5 @@ impl Torn {
             let _ = fs.remove(&path);
             log::warn!("torn_tail_not_kept path={} error={error}", path.display());
         }
-    }
-}
-
-fn remove(fs: &dyn FileSystem, path: &Path) -> Result<(), FsError> {
-    match fs.remove(path) {
-        Err(error) if error.kind == FsErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
