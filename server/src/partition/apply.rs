@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
-use chronik_core::consensus::{Maintenance, Progress, Role};
-use chronik_core::{Entry, LogError, LogIndex, Term};
+use chronik_core::consensus::{ConsensusError, Maintenance, Progress, Role};
+use chronik_core::{Entry, LogError, LogIndex, Term, Ticket};
 
 use super::checkpoint::CheckpointPace;
 use super::error::PartitionError;
@@ -18,7 +18,7 @@ use super::stamp::leader_epoch;
 use super::state::Effects;
 
 /// The most payload bytes that are read from the log at a time.
-const CHUNK_BYTES: u64 = 1 << 20;
+pub(super) const CHUNK_BYTES: u64 = 1 << 20;
 /// More than the bytes that a store adds to an entry's payload.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
 
@@ -307,12 +307,13 @@ impl Partition {
     }
 
     /// Asks the engine for upkeep of the log. A failure concerns the log as a whole and shows in the engine too.
-    pub(super) fn maintain(&self, maintenance: Maintenance) {
-        if let Err(error) = self.group.maintain(maintenance) {
+    pub(super) fn maintain(&self, maintenance: Maintenance) -> Option<Ticket> {
+        let failed = |error: &ConsensusError| {
             log::warn!(
                 "event=log_upkeep_failed partition={} error=\"{error}\"",
                 self.name
             );
-        }
+        };
+        self.group.maintain(maintenance).inspect_err(failed).ok()
     }
 }

@@ -1,9 +1,15 @@
 //! When the state is stored beside the log: how little a restart replays, and how far the log can be purged.
 
-use chronik_core::LogIndex;
-use chronik_core::consensus::Maintenance;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::open::Partition;
+use chronik_core::consensus::Maintenance;
+use chronik_core::log_store::Checkpoint;
+use chronik_core::{LogError, LogId, LogIndex, Offset};
+
+use super::apply::CHUNK_BYTES;
+use super::error::PartitionError;
+use super::open::{Partition, starting_state};
 
 /// The payload bytes between two checkpoints of a busy partition, at least.
 const BUSY_BYTES: u64 = 64 << 20;
@@ -21,15 +27,18 @@ pub(super) struct CheckpointPace {
     since_bytes: u64,
     /// The size of the last checkpoint.
     last_bytes: u64,
+    /// The store did not take it: there was no space, for instance.
+    refused: Arc<AtomicBool>,
 }
 
 impl CheckpointPace {
     /// The state up to `covered` is stored.
-    pub(super) const fn new(covered: LogIndex) -> Self {
+    pub(super) fn new(covered: LogIndex) -> Self {
         Self {
             covered,
             since_bytes: 0,
             last_bytes: 0,
+            refused: Arc::default(),
         }
     }
 
@@ -45,27 +54,87 @@ impl CheckpointPace {
 
     /// Whether a quiet moment should be used.
     fn is_worthwhile(&self) -> bool {
-        self.since_bytes >= QUIET_BYTES.max(self.last_bytes.saturating_mul(SHARE))
+        self.was_refused() || self.since_bytes >= QUIET_BYTES.max(self.last_bytes.saturating_mul(SHARE))
+    }
+
+    fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::SeqCst)
     }
 }
 
 impl Partition {
     /// Stores the state as of the last applied entry, unless that was done. Nobody waits for it. Returns that entry.
     pub(super) fn checkpoint(&self) -> LogIndex {
-        let checkpoint = {
+        let (checkpoint, refused) = {
             let mut ledger = self.ledger();
             let applied = ledger.state.applied.index;
-            if applied <= ledger.pace.covered {
+            if applied <= ledger.pace.covered && !ledger.pace.was_refused() {
                 return applied;
             }
             let checkpoint = ledger.state.checkpoint();
             ledger.pace = CheckpointPace::new(applied);
             ledger.pace.last_bytes = checkpoint.data.len() as u64;
-            checkpoint
+            (checkpoint, Arc::clone(&ledger.pace.refused))
         };
         let applied = checkpoint.at.index;
-        self.maintain(Maintenance::Checkpoint(checkpoint));
+        if let Some(ticket) = self.maintain(Maintenance::Checkpoint(checkpoint)) {
+            ticket.on_resolve(move |stored| refused.store(stored.is_err(), Ordering::SeqCst));
+        }
         applied
+    }
+
+    /// Makes the state as of the end of a segment again where the store had no space for it, and the segment could go with
+    /// it: nobody might write any more, so that no later one comes to lie below what is kept. `through` is the last entry
+    /// that nobody needs.
+    ///
+    /// # Errors
+    /// `Storage` and `Unreadable`.
+    pub(super) async fn store_missing(&self, through: LogIndex) -> Result<(), PartitionError> {
+        let Some(mut made) = self.missing.try_lock() else {
+            return Ok(());
+        };
+        let segments = self.reader.segments();
+        let ends = segments.iter().filter(|segment| segment.sealed);
+        let end = ends
+            .map(|segment| segment.last)
+            .rfind(|last| last.index <= through);
+        let stored = self.reader.checkpoint(through)?;
+        let covered = stored.map_or(LogIndex(0), |checkpoint| checkpoint.at.index);
+        let Some(end) = end.filter(|end| end.index > covered.max(self.reader.state().purged.index)) else {
+            *made = None;
+            return Ok(());
+        };
+        let checkpoint = match made.take().filter(|made| made.at == end) {
+            Some(made) => made,
+            None => self.state_at(end, covered).await?,
+        };
+        log::info!("event=checkpoint_made_again partition={} at={end}", self.name);
+        self.maintain(Maintenance::Checkpoint(checkpoint.clone()));
+        *made = Some(checkpoint);
+        Ok(())
+    }
+
+    /// The state as of an entry in the log, from the checkpoint at `covered` on.
+    async fn state_at(&self, end: LogId, covered: LogIndex) -> Result<Checkpoint, PartitionError> {
+        let log = self.reader.state();
+        if covered < log.purged.index || (covered == LogIndex(0) && log.offset_start > Offset(0)) {
+            return Err(PartitionError::Unreadable(
+                "the log starts after its checkpoint".into(),
+            ));
+        }
+        let mut state = starting_state(&*self.reader, end.index)?;
+        while state.applied.index < end.index {
+            let range = state.applied.index.next()..end.index.next();
+            let entries = self.reader.entries(range, CHUNK_BYTES)?.get().await?;
+            if entries.is_empty() {
+                return Err(LogError::Truncated.into());
+            }
+            for entry in &entries {
+                state.apply(entry, |_| {}).map_err(PartitionError::Unreadable)?;
+            }
+            futures_lite::future::yield_now().await;
+        }
+        Ok(state.checkpoint())
     }
 
     /// As [`Partition::checkpoint`], if enough was applied to be worth it.

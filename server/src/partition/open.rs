@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chronik_core::consensus::{Consensus, GroupSpec, Maintenance, Member, Membership, Progress, Role};
-use chronik_core::log_store::LogState;
+use chronik_core::log_store::{Checkpoint, LogState};
 use chronik_core::{ConsensusGroup, Env, GroupId, LogIndex, LogReader, LogStore, ReplicaId, Term, Watch};
 
 use super::apply::Applier;
@@ -61,6 +61,8 @@ pub struct Partition {
     pub(super) ledger: Mutex<Ledger>,
     pub(super) notifier: Notifier,
     pub(super) upkeep: Mutex<UpkeepState>,
+    /// A checkpoint that was made again, until it is stored.
+    pub(super) missing: async_lock::Mutex<Option<Checkpoint>>,
     pub(super) tier: PartitionTier,
     config: Mutex<Arc<PartitionConfig>>,
 }
@@ -156,6 +158,7 @@ impl Partition {
             ledger: Mutex::new(ledger),
             notifier: Notifier::new(view),
             upkeep: Mutex::new(UpkeepState::default()),
+            missing: async_lock::Mutex::default(),
             tier,
             config: Mutex::new(Arc::new(config)),
         })

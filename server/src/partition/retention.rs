@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError};
 use bytes::BytesMut;
 use chronik_core::consensus::Maintenance;
 use chronik_core::log_store::{Purge, SegmentInfo};
-use chronik_core::{EntryKind, LogIndex, Offset, Proposal, ProposalHandle};
+use chronik_core::{EntryKind, LogError, LogIndex, Offset, Proposal, ProposalHandle};
 
 use super::command::Command;
 use super::config::PartitionConfig;
 use super::error::PartitionError;
+use super::notify::View;
 use super::open::Partition;
 
 /// The most producers that one command forgets.
@@ -34,6 +35,7 @@ impl Partition {
     /// `Storage` if the log cannot be read.
     pub async fn upkeep(&self) -> Result<(), PartitionError> {
         self.checkpoint_if_worthwhile();
+        self.make_room_to_purge().await?;
         self.purge_below_log_start().await?;
         if self.serving_view(None).is_err() || self.upkeep_in_flight() {
             return Ok(());
@@ -206,23 +208,52 @@ impl Partition {
         self.env.spawn.spawn("partition-purge", Box::pin(purge));
     }
 
+    /// Sees to it that there is a checkpoint to which everything below the log start can go.
+    async fn make_room_to_purge(&self) -> Result<(), PartitionError> {
+        let view = self.view();
+        // Of a log of which nothing is kept, the state is stored as it stands.
+        let Some(keep_from) = self.kept_from(&view).filter(|from| *from < view.high_watermark) else {
+            return Ok(());
+        };
+        let through = self.last_before(keep_from).await?;
+        match self.store_missing(through).await {
+            // The engine replaced the log meanwhile.
+            Err(PartitionError::Storage(LogError::Compacted { .. } | LogError::Truncated)) => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Below this, records are deleted, or the tier has them; none where the store has let go all that it can.
+    fn kept_from(&self, view: &View) -> Option<Offset> {
+        let log = self.reader.state();
+        let keep_from = view.log_start.max(self.local_start());
+        // A purge can stop before what it was asked for: where a checkpoint is missing, or another replica lags.
+        let stays = |segment: &SegmentInfo| {
+            let can_go = segment.sealed && segment.offsets.end <= keep_from;
+            can_go && segment.last.index > log.purged.index
+        };
+        let some = keep_from > log.offset_start || self.reader.segments().iter().any(stays);
+        some.then_some(keep_from)
+    }
+
+    /// The entry before the one that holds a record.
+    async fn last_before(&self, offset: Offset) -> Result<LogIndex, PartitionError> {
+        let one = offset..offset.checked_add(1).unwrap_or(offset);
+        let entries = self.read(one, 0).await?;
+        let first = entries.first().map_or(LogIndex(0), |entry| entry.id.index);
+        Ok(LogIndex(first.0.saturating_sub(1)))
+    }
+
     /// Gives the space of records below the log start back, as far as a checkpoint covers what is dropped: the log
     /// starts at a place whose state is known (design, settled question 3).
     async fn purge_below_log_start(&self) -> Result<(), PartitionError> {
         let view = self.view();
         let log = self.reader.state();
-        // Below this, records are deleted, or the tier has them.
-        let keep_from = view.log_start.max(self.local_start());
-        if keep_from <= log.offset_start {
+        let Some(keep_from) = self.kept_from(&view) else {
             return Ok(());
-        }
+        };
         let through = if keep_from < view.high_watermark {
-            let entries = self
-                .read(keep_from..keep_from.checked_add(1).unwrap_or(keep_from), 0)
-                .await?;
-            entries.first().map_or(log.purged.index, |entry| {
-                LogIndex(entry.id.index.0.saturating_sub(1))
-            })
+            self.last_before(keep_from).await?.max(log.purged.index)
         } else {
             self.checkpoint_emptied(keep_from)
         };

@@ -33,6 +33,8 @@ pub(super) struct Script {
     refusal: Option<ProposeError>,
     /// Calls for the end of the active segment, where the test lets them wait.
     pub(super) rolls: Option<Vec<SegmentPolicy>>,
+    /// There is no space for checkpoints.
+    pub(super) is_full: bool,
 }
 
 impl Scripted {
@@ -161,6 +163,7 @@ impl ConsensusGroup for Scripted {
         let writer = &mut script.writer;
         Ok(match (maintenance, &mut script.rolls) {
             (Maintenance::Purge(purge), _) => writer.purge(purge)?,
+            (Maintenance::Checkpoint(_), _) if script.is_full => Ticket::resolved(Err(LogError::Full)),
             (Maintenance::Checkpoint(checkpoint), _) => writer.save_checkpoint(checkpoint)?,
             (Maintenance::Roll { policy, now: true }, Some(rolls)) => {
                 rolls.push(policy);
@@ -215,6 +218,7 @@ impl Consensus for ScriptedEngine {
                 waiting: Vec::new(),
                 refusal: None,
                 rolls: None,
+                is_full: false,
             }),
         });
         *self.group.lock().expect("as above") = Some(Arc::clone(&group));

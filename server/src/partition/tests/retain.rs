@@ -1,6 +1,6 @@
 //! Retention, deletion, rolls, and what they leave in the log.
 
-use chronik_core::{EntryKind, LogId, Offset};
+use chronik_core::{EntryKind, LogId, LogIndex, Offset};
 
 use super::super::command::Command;
 use super::engine::leading_with;
@@ -302,6 +302,70 @@ fn the_state_is_stored_where_a_segment_ended_later_than_it_was_asked_to() {
     group.commit();
     rig.sim.run_until_idle();
     assert!(rig.sealed_ends().iter().all(|(_, is_stored)| *is_stored));
+}
+
+#[test]
+fn a_state_that_found_no_space_where_a_segment_ended_is_made_again_once_that_segment_can_go() {
+    let (rig, group) = leading_with(tiny_but(600));
+    group.follow();
+    for sequence in 0..30 {
+        group.append(EntryKind::Data, idempotent(8, 0, sequence, 1), 1);
+        if sequence == 12 {
+            group.commit();
+            rig.sim.run_until_idle();
+            group.script().is_full = true;
+        }
+    }
+    group.commit();
+    rig.sim.run_until_idle();
+    let live = rig.partition.ledger().state.clone();
+    group.append(
+        EntryKind::Command,
+        Command::AdvanceLogStart(Offset(20)).encode(),
+        0,
+    );
+    group.commit();
+    rig.sim.run_until_idle();
+    rig.upkeep();
+    assert!(rig.stored().first() < Some(&12), "there was no space any more");
+    group.script().is_full = false;
+    rig.upkeep();
+    rig.upkeep();
+    let kept = rig.stored();
+    assert!(kept.first() > Some(&12) && kept.first() <= Some(&20), "{kept:?}");
+    let entries = rig.entries();
+    let first = entries.first().expect("some are kept").id.index;
+    let stored = rig.partition.reader.checkpoint(LogIndex(first.0 - 1));
+    let stored = stored.expect("readable").expect("the log starts after it");
+    let mut state = state::PartitionState::from_checkpoint(&stored).expect("a state");
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.id.index <= live.applied.index)
+    {
+        state.apply(entry, |_| {}).expect("the log goes on from there");
+    }
+    assert_eq!(state, live);
+}
+
+#[test]
+fn a_log_of_which_nothing_is_needed_is_purged_once_there_is_space_for_its_state() {
+    let (rig, group) = leading_with(tiny_but(1 << 20));
+    group.follow();
+    group.append(EntryKind::Data, idempotent(8, 0, 0, 3), 3);
+    group.append(
+        EntryKind::Command,
+        Command::AdvanceLogStart(Offset(3)).encode(),
+        0,
+    );
+    group.script().is_full = true;
+    group.commit();
+    rig.sim.run_until_idle();
+    rig.upkeep();
+    assert_eq!(rig.stored(), [0]);
+    group.script().is_full = false;
+    rig.upkeep();
+    rig.upkeep();
+    assert!(rig.stored().is_empty());
 }
 
 #[test]
