@@ -249,12 +249,12 @@ pub trait LogWriter: Send + Debug {
     /// [`LogError::Poisoned`], [`LogError::Closed`].
     fn roll(&mut self, policy: SegmentPolicy, now: bool) -> Result<(), LogError>;
 
-    /// Makes sure that `bytes` more of entries fit, so that a proposal is refused before it is admitted and not
-    /// after.
+    /// Makes sure that `bytes` more of entries of `kind` fit, so that a proposal is refused before it is admitted and
+    /// not after. A store may keep space from records that it gives to others: a command may be what frees some.
     ///
     /// # Errors
     /// [`LogError::Full`], [`LogError::Poisoned`].
-    fn reserve(&mut self, bytes: u64) -> Result<(), LogError>;
+    fn reserve(&mut self, kind: EntryKind, bytes: u64) -> Result<(), LogError>;
 
     /// Says whether readers are expected of what is appended from now on, as at a leader; they are until somebody says
     /// no. It changes no answer: a store may leave less of it in memory.

@@ -3,13 +3,12 @@
 use crate::group::tail::TailEntry;
 use crate::queue::Effect;
 use crate::segment::writer::entry_record;
-use crate::store::Inner;
+use crate::space::Room;
 use crate::sync::locked;
 use crate::writer::GroupWriter;
 use chronik_core::log_store::check_follows;
 use chronik_core::{Entry, LogError, Ticket};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl GroupWriter {
@@ -33,8 +32,8 @@ impl GroupWriter {
             .collect();
         let bytes: u64 = sealed.iter().map(TailEntry::bytes).sum();
         if bytes > 0 {
-            inner.admit(bytes)?;
-            inner.note_taken(bytes);
+            inner.admit(Room::Reserve, bytes)?;
+            inner.reserve_journal(Room::Reserve, bytes)?;
         }
         let mut state = locked(&self.group.state);
         let (mut last, mut offset_end) = (state.last, state.offset_end);
@@ -62,40 +61,5 @@ impl GroupWriter {
             truncations,
         };
         Ok(self.queue(records, effect))
-    }
-}
-
-impl Inner {
-    /// Whether `bytes` of entries more can be taken. What was taken must be copied into segments some day, and what
-    /// waits may need another journal file, so space for that must be there now.
-    pub(crate) fn admit(self: &Arc<Self>, bytes: u64) -> Result<(), LogError> {
-        let enough = || self.has_space_for(bytes);
-        if enough() && !self.is_full() {
-            return Ok(());
-        }
-        // Look again: space may have returned since.
-        self.look_at_space();
-        if !enough() {
-            self.wait_for_space();
-            return Err(LogError::Full);
-        }
-        if self.is_full() {
-            self.retry_space();
-            if self.is_starved() || locked(&self.pending).blocked {
-                // How that ends shows later.
-                return Err(LogError::Full);
-            }
-            self.set_full(false);
-        }
-        Ok(())
-    }
-
-    /// Whether `bytes` of entries fit beside what is owed, as far as was last seen.
-    pub(crate) fn has_space_for(&self, bytes: u64) -> bool {
-        let owed = self.uncopied_bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        let needed = owed
-            .saturating_add(self.options.free_bytes_min)
-            .saturating_add(self.journal_wants.load(Ordering::Relaxed));
-        self.free_bytes.load(Ordering::Relaxed) >= needed
     }
 }

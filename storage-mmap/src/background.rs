@@ -182,11 +182,18 @@ impl Inner {
                     Some(step) => self.run_step(&mut background, step),
                 }
             };
-            background.pool.trim(self.options.pool_bytes_max);
+            // A full disk has nothing to keep for later.
+            let kept_bytes = if self.is_full() {
+                0
+            } else {
+                self.options.pool_bytes_max
+            };
+            background.pool.trim(kept_bytes);
             (went_on, background.pool.is_shrinking())
         };
         ring::evict(&self.ring, self.options.tail_bytes_max);
         self.look_at_space();
+        self.note_space();
         // Also where there was no space: then nothing holds back any more what was taken.
         self.retry_blocked();
         if shrinks {
@@ -244,12 +251,18 @@ impl Inner {
     /// There is no space: nothing more is tried for a while.
     pub(crate) fn wait_for_space(self: &Arc<Self>) {
         self.set_full(true);
+        self.ask_for_space();
+    }
+
+    /// Gives back what is kept for later, and looks again after a while.
+    pub(crate) fn ask_for_space(self: &Arc<Self>) {
         {
             let mut requests = locked(&self.requests);
-            requests.give_up = true;
             if std::mem::replace(&mut requests.space_timer, true) {
                 return;
             }
+            // Not with each call: what is tried again after it may call again.
+            requests.give_up = true;
         }
         let inner = Arc::downgrade(self);
         let pause = self.env.clock.sleep(SPACE_PACE);
@@ -257,6 +270,8 @@ impl Inner {
             pause.await;
             if let Some(inner) = inner.upgrade() {
                 locked(&inner.requests).space_timer = false;
+                inner.look_at_space();
+                inner.note_space();
                 inner.retry_space();
             }
         };

@@ -10,6 +10,7 @@ use crate::journal::group_image::{insert_checkpoint, retain_checkpoints};
 use crate::queue::Effect;
 use crate::segment::group_dir;
 use crate::segment::writer::sync_names;
+use crate::space::Room;
 use crate::store::Inner;
 use crate::sync::locked;
 use crate::writer::GroupWriter;
@@ -157,7 +158,8 @@ impl GroupWriter {
                 got_bytes,
             });
         }
-        inner.admit(got_bytes)?;
+        // The log can be purged to it.
+        inner.admit(Room::Reserve, got_bytes)?;
         let payload = join_parts(&checkpoint);
         let bytes = payload.len() as u32;
         let mut record = Record::new(FrameType::Checkpoint, self.group.id, payload.clone());

@@ -23,7 +23,6 @@ use chronik_core::fs::{Advice, File, FsError, FsErrorKind, OpenMode};
 use chronik_core::{LogIndex, Offset};
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// How much is taken out of memory for one write.
@@ -143,8 +142,7 @@ impl Inner {
             let bytes = plan.entries.iter().map(TailEntry::bytes).sum::<u64>();
             let counted = state.uncopied_bytes;
             state.uncopied_bytes = counted.saturating_sub(bytes);
-            self.uncopied_bytes
-                .fetch_sub(counted - state.uncopied_bytes, Ordering::Relaxed);
+            self.note_copied(counted - state.uncopied_bytes);
         }
         Ok(())
     }

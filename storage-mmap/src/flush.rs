@@ -271,7 +271,7 @@ impl Inner {
                 return Ok(false);
             }
         }
-        match journal.roll() {
+        match journal.roll(self.kept_bytes(), self.next_frame_bytes()) {
             Ok(()) => {
                 self.relieve(journal);
                 Ok(true)
@@ -283,6 +283,14 @@ impl Inner {
             }
             Err(error) => Err(self.poison("journal file", &error)),
         }
+    }
+
+    /// How long the frame is that goes into the journal next.
+    fn next_frame_bytes(&self) -> u64 {
+        let pending = locked(&self.pending);
+        let waiting = pending.works.front().and_then(|work| work.records.front());
+        let next = [pending.control.front(), waiting].into_iter().flatten();
+        next.map(Record::frame_bytes).max().unwrap_or(0)
     }
 
     /// Whether a call that waits for the journal changes what the journal must keep of one of these groups: then no
@@ -299,51 +307,6 @@ impl Inner {
                     || state.start != image.start
                     || state.replaces_checkpoint(&image.checkpoints))
         })
-    }
-
-    /// Has the next journal file ready before it is needed: where space runs out, what was taken still fits.
-    fn keep_spare(self: &Arc<Self>, journal: &mut JournalWriter) -> Result<(), LogError> {
-        let wants = journal.wanted_spare();
-        let made = if wants > 0 {
-            journal.add_spare(wants)
-        } else {
-            Ok(())
-        };
-        let left = match made {
-            Ok(()) => 0,
-            Err(error) if error.kind == FsErrorKind::NoSpace => {
-                self.wait_for_space();
-                wants
-            }
-            Err(error) => return Err(self.poison("journal file", &error)),
-        };
-        self.journal_wants.store(left, Ordering::Relaxed);
-        self.journal_room.store(journal.whole_room(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Makes sure that the journal takes `bytes` of entries more without space from the file system. Where it has as
-    /// many files as it may, room comes by itself.
-    pub(crate) fn reserve_journal(self: &Arc<Self>, bytes: u64) -> Result<(), LogError> {
-        // Frames are longer than what is in them.
-        let needed = bytes.saturating_add(bytes / 2);
-        let enough = |room: u64| room >= locked(&self.pending).bytes.saturating_add(needed);
-        if enough(self.journal_room.load(Ordering::Relaxed)) {
-            return Ok(());
-        }
-        let mut journal = locked(&self.journal);
-        while !enough(journal.whole_room()) && journal.may_grow() {
-            match journal.add_file() {
-                Ok(()) => {}
-                Err(error) if error.kind == FsErrorKind::NoSpace => {
-                    self.wait_for_space();
-                    return Err(LogError::Full);
-                }
-                Err(error) => return Err(self.poison("journal file", &error)),
-            }
-        }
-        self.journal_room.store(journal.whole_room(), Ordering::Relaxed);
-        Ok(())
     }
 
     /// Asks for older journal files to be freed, early enough that appends need not wait for it.
@@ -370,7 +333,7 @@ impl Inner {
         false
     }
 
-    /// Whether nothing must hold back what was taken: no more is taken on a full disk, or of a store that closes.
+    /// Whether nothing must hold back what was taken: no more records are taken on a full disk, or of a store that closes.
     fn drains(&self) -> bool {
         self.is_full() || locked(&self.pending).closed
     }

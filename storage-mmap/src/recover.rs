@@ -22,7 +22,7 @@ use crate::segment::index::SegmentIndex;
 use crate::segment::open::{OpenError, open_unsealed, read_footer, read_header};
 use crate::segment::writer::SegmentWriter;
 use crate::segment::{base_of_name, group_dir, segment_path};
-use crate::space::Shortage;
+use crate::space::Room;
 use crate::store::{Inner, LOCK};
 use crate::sync::locked;
 use bytes::Bytes;
@@ -82,10 +82,9 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
         ring: Mutex::new(Ring::default()),
         handles: Handles::new(options.open_files_max, options.maps_max),
         health: Watch::new(StoreHealth::Working),
-        shortage: Shortage::default(),
         uncopied_bytes: AtomicU64::new(0),
         free_bytes: AtomicU64::new(0),
-        journal_wants: AtomicU64::new(0),
+        refused_bytes: AtomicU64::new(0),
         lock: Mutex::new(Some(lock)),
         closed: AtomicBool::new(false),
         options,
@@ -111,7 +110,7 @@ fn make_space(inner: &Arc<Inner>) -> Result<(), LogError> {
         let journal = locked(&inner.journal);
         journal.is_short().then(|| journal.holders(1))
     };
-    if wanted.is_none() && inner.has_space_for(0) {
+    if wanted.is_none() && inner.has_space_for(Room::Common, 0) {
         return Ok(());
     }
     let groups: Vec<_> = locked(&inner.groups).values().cloned().collect();

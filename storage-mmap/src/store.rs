@@ -12,7 +12,6 @@ use crate::reader::GroupReader;
 use crate::recover;
 use crate::ring::Ring;
 use crate::segment::handles::Handles;
-use crate::space::Shortage;
 use crate::sync::locked;
 use crate::writer::GroupWriter;
 use bytes::Bytes;
@@ -46,13 +45,12 @@ pub(crate) struct Inner {
     pub(crate) ring: Mutex<Ring>,
     pub(crate) handles: Handles,
     pub(crate) health: Watch<StoreHealth>,
-    pub(crate) shortage: Shortage,
     /// Bytes of durable entries that are not in segments yet.
     pub(crate) uncopied_bytes: AtomicU64,
     /// Bytes free on the file system when somebody looked last.
     pub(crate) free_bytes: AtomicU64,
-    /// Bytes that the journal will take from the file system for its next file, once it needs one.
-    pub(crate) journal_wants: AtomicU64,
+    /// The largest call that was refused since the disk is full.
+    pub(crate) refused_bytes: AtomicU64,
     /// Bytes of frames that fit into the journal files that are there.
     pub(crate) journal_room: AtomicU64,
     pub(crate) lock: Mutex<Option<Box<dyn DirLock>>>,

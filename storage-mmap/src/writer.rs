@@ -1,14 +1,15 @@
 //! The writing side of a group; each verb has a file of its own.
 
-use crate::frame::{FrameType, Record};
+use crate::frame::{FrameType, HEADER_BYTES, Record};
 use crate::group::Group;
 use crate::journal::group_image::{Roll, hard_state_record, roll_record};
 use crate::queue::{Effect, Work};
+use crate::space::Room;
 use crate::store::Inner;
 use crate::sync::locked;
 use bytes::Bytes;
 use chronik_core::log_store::{Checkpoint, HardState, LogWriter, Purge, SegmentPolicy};
-use chronik_core::{Entry, LogError, LogIndex, Ticket};
+use chronik_core::{Entry, EntryKind, LogError, LogIndex, Ticket};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -118,17 +119,12 @@ impl LogWriter for GroupWriter {
         Ok(())
     }
 
-    fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
+    fn reserve(&mut self, kind: EntryKind, bytes: u64) -> Result<(), LogError> {
         self.inner.check_open()?;
-        let admitted = self.inner.admit(bytes);
-        let by_journal = admitted.is_ok();
-        let reserved = admitted.and_then(|()| self.inner.reserve_journal(bytes));
-        match &reserved {
-            Ok(()) => self.inner.note_taken(bytes),
-            Err(LogError::Full) => self.inner.note_refused(bytes, by_journal),
-            Err(_) => {}
-        }
-        reserved
+        let room = Room::of(kind);
+        self.inner
+            .admit(room, bytes.saturating_add(HEADER_BYTES as u64))?;
+        self.inner.reserve_journal(room, bytes)
     }
 
     fn expect_readers(&mut self, expected: bool) {

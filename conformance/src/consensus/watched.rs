@@ -4,7 +4,7 @@ use super::node::Opened;
 use super::oracle::{At, Oracle};
 use crate::world::locked;
 use chronik_core::log_store::{Checkpoint, HardState, LogReader, Purge, SegmentPolicy};
-use chronik_core::{Entry, GroupLog, LogError, LogIndex, LogWriter, Term, Ticket};
+use chronik_core::{Entry, EntryKind, GroupLog, LogError, LogIndex, LogWriter, Term, Ticket};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -99,7 +99,7 @@ impl LogWriter for Watched {
         self.inner.roll(policy, now)
     }
 
-    fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
-        self.inner.reserve(bytes)
+    fn reserve(&mut self, kind: EntryKind, bytes: u64) -> Result<(), LogError> {
+        self.inner.reserve(kind, bytes)
     }
 }

@@ -7,9 +7,9 @@ use super::{Check, Scale, must, should};
 use crate::check::{Failure, Verdict, ensure};
 use crate::world::disk::{DropAll, Fault, KeepAll, Op, Unit};
 use crate::world::{Seed, SimDisk};
-use chronik_core::LogError;
 use chronik_core::fs::FsErrorKind;
 use chronik_core::log_store::StoreHealth;
+use chronik_core::{EntryKind, LogError};
 use std::time::Duration;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -347,7 +347,7 @@ fn reserved(lab: &Lab<'_>) -> Verdict {
             .groups
             .get_mut(&1)
             .and_then(|tracked| tracked.log.as_mut())
-            .map(|log| log.writer.reserve(bytes));
+            .map(|log| log.writer.reserve(EntryKind::Data, bytes));
         ensure!(
             answer == Some(Ok(())),
             "reserve {bytes} on an empty disk: {answer:?}"

@@ -280,7 +280,7 @@ impl LogWriter for MemWriter {
         Ok(())
     }
 
-    fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
+    fn reserve(&mut self, _kind: EntryKind, bytes: u64) -> Result<(), LogError> {
         self.check_alive()?;
         let mut inner = locked(&self.shared.inner);
         self.reserve_in(&mut inner, Journal::frame_bytes(bytes), Space::Common)

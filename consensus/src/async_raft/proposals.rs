@@ -36,8 +36,8 @@ impl Replica {
         }
         let term = self.check_leads()?;
         let permit = self.limits.admit(bytes).ok_or(ProposeError::Overloaded)?;
-        let needed = needed_bytes(proposal.kind, bytes);
-        self.write(|writer| writer.reserve(needed))
+        let kind = proposal.kind;
+        self.write(|writer| writer.reserve(kind, needed_bytes(kind, bytes)))
             .map_err(|error| match error {
                 LogError::Closed => ProposeError::Closed,
                 error => ProposeError::Log(error),

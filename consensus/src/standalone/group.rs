@@ -156,7 +156,7 @@ impl StandaloneGroup {
         let (index, base_offset) = (tail.last.next(), tail.next_offset);
         let writer = tail.writer.as_mut().ok_or(ProposeError::Closed)?;
         let needed = needed_bytes(kind, payload.len() as u64);
-        writer.reserve(needed).map_err(ProposeError::Log)?;
+        writer.reserve(kind, needed).map_err(ProposeError::Log)?;
         if kind == EntryKind::Data {
             self.stamp(&mut payload, base_offset);
         }

@@ -3,7 +3,7 @@
 
 use chronik_core::consensus::{ConsensusGroup, Progress, Role};
 use chronik_core::log_store::{Checkpoint, HardState, Purge, SegmentPolicy};
-use chronik_core::{Entry, GroupLog, LogError, LogIndex, LogWriter, Term, Ticket, Watch};
+use chronik_core::{Entry, EntryKind, GroupLog, LogError, LogIndex, LogWriter, Term, Ticket, Watch};
 use futures_lite::future::block_on;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -160,7 +160,7 @@ impl LogWriter for Heard {
         self.inner.roll(policy, now)
     }
 
-    fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
-        self.inner.reserve(bytes)
+    fn reserve(&mut self, kind: EntryKind, bytes: u64) -> Result<(), LogError> {
+        self.inner.reserve(kind, bytes)
     }
 }

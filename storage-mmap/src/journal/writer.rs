@@ -7,6 +7,7 @@ use super::{journal_dir, slot_path};
 use crate::codec::Malformed;
 use crate::damage::final_sync;
 use crate::frame::{FrameType, HEADER_BYTES, Place, Record, encode_header};
+use crate::space::Room;
 use chronik_core::GroupId;
 use chronik_core::env::Rng;
 use chronik_core::fs::{File, FileSystem, FsError, FsErrorKind, OpenMode};
@@ -264,15 +265,30 @@ impl JournalWriter {
             return 0;
         };
         let early = active.end < file.file_bytes / 2;
-        if early || !self.free.is_empty() || self.files.len() >= self.config.files_max {
+        if early || self.files.len() >= self.config.files_max {
             return 0;
         }
-        self.wanted_bytes(&self.head())
+        let wanted = self.wanted_bytes(&self.head());
+        if self.has_free(wanted) { 0 } else { wanted }
     }
 
-    /// Makes a file for a later roll.
-    pub(crate) fn add_file(&mut self) -> Result<(), FsError> {
-        self.add_spare(self.wanted_bytes(&self.head()))
+    /// Whether the file system has `file_bytes` for a file of the journal beside `kept_bytes`.
+    pub(crate) fn affords(&self, file_bytes: u64, kept_bytes: u64) -> bool {
+        let needed = file_bytes.saturating_add(kept_bytes);
+        let free = self.fs.free_bytes(&self.config.dir);
+        free.is_ok_and(|free| free >= needed)
+    }
+
+    /// How long a file should be made now for a later roll, so that `needed_bytes` fit: a whole one, where the file system
+    /// has that beside `kept_bytes`. Where it has not, what may free space gets one short file.
+    pub(crate) fn file_to_add(&self, kept_bytes: u64, room: Room, needed_bytes: u64) -> Option<u64> {
+        let wanted = self.wanted_bytes(&self.head());
+        if self.affords(wanted, kept_bytes) {
+            return Some(wanted);
+        }
+        let least = self.least_bytes();
+        let fits = room == Room::Reserve && self.free.is_empty() && needed_bytes <= least / 4;
+        fits.then_some(least)
     }
 
     /// Makes a file of this length for a later roll.
@@ -282,20 +298,28 @@ impl JournalWriter {
         Ok(())
     }
 
-    /// Goes on in another file.
-    pub(crate) fn roll(&mut self) -> Result<(), FsError> {
+    /// Goes on in another file, in which `next_bytes` of frames fit. Where the file system has none for a whole file beside
+    /// `kept_bytes`, it is a short one.
+    pub(crate) fn roll(&mut self, kept_bytes: u64, next_bytes: u64) -> Result<(), FsError> {
+        let (wanted, least) = (self.wanted_bytes(&self.head()), self.least_bytes());
+        let whole = self.has_free(wanted) || next_bytes > least / 4 || self.affords(wanted, kept_bytes);
+        self.roll_into(if whole { wanted } else { least })
+    }
+
+    fn roll_into(&mut self, file_bytes: u64) -> Result<(), FsError> {
         let (Some(active), Some(file)) = (&self.active, self.files.back()) else {
             return Ok(());
         };
         let (start, chain) = (file.start + active.end, active.chain);
-        self.start_file(start, chain, self.wanted_bytes(&self.head()))
+        self.start_file(start, chain, file_bytes)
     }
 
     /// Goes on in a file that is there already; false where there is none.
     pub(crate) fn roll_over(&mut self) -> Result<bool, FsError> {
-        let found = self.has_free(self.wanted_bytes(&self.head()));
+        let wanted = self.wanted_bytes(&self.head());
+        let found = self.has_free(wanted);
         if found {
-            self.roll()?;
+            self.roll_into(wanted)?;
         }
         Ok(found)
     }
@@ -319,13 +343,7 @@ impl JournalWriter {
     /// How long the first file of an opening should be: a whole one, unless that takes of what is kept free.
     fn first_bytes(&self) -> u64 {
         let wanted = self.wanted_bytes(&self.head());
-        let kept = wanted.saturating_add(self.config.free_bytes_min);
-        let has_space = || {
-            self.fs
-                .free_bytes(&self.config.dir)
-                .is_ok_and(|free| free >= kept)
-        };
-        if self.has_free(wanted) || has_space() {
+        if self.has_free(wanted) || self.affords(wanted, self.config.free_bytes_min) {
             wanted
         } else {
             self.least_bytes()
@@ -448,7 +466,8 @@ impl JournalWriter {
             .collect()
     }
 
-    /// Frees the files below the durable floor. Those that no roll would take are removed.
+    /// Frees the files below the durable floor. Those that no roll would take are removed, but for a short one while there
+    /// is no whole one.
     fn release(&mut self) {
         while self.files.len() > 1
             && let Some(file) = self.files.front()
@@ -461,9 +480,12 @@ impl JournalWriter {
             self.files.pop_front();
         }
         let (fs, config, count) = (&self.fs, &self.config, self.free.len());
+        let is_whole = |slot: &FreeSlot| slot.file_bytes >= config.file_bytes;
+        let mut enough = self.free.iter().any(is_whole);
         self.free.retain(|slot| {
+            let kept = is_whole(slot) || !std::mem::replace(&mut enough, true);
             // What cannot be removed now may be later.
-            slot.file_bytes >= config.file_bytes || fs.remove(&slot_path(&config.dir, slot.slot)).is_err()
+            kept || fs.remove(&slot_path(&config.dir, slot.slot)).is_err()
         });
         if self.free.len() < count {
             // Their space returns with their names gone; nothing depends on that.

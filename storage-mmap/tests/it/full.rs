@@ -2,10 +2,10 @@
 
 use crate::kit::{Machine, POLICY, entry, small};
 use chronik_conformance::world::disk::{DropAll, Fault, KeepAll, Op, Unit};
-use chronik_conformance::world::{Seed, SimEnv};
+use chronik_conformance::world::{Prng, Seed, SimEnv};
 use chronik_core::fs::{FileSystem, FsErrorKind};
-use chronik_core::log_store::{GroupLog, LogStore, Purge, StoreHealth};
-use chronik_core::{GroupId, LogError, LogId, LogIndex, Offset};
+use chronik_core::log_store::{GroupLog, LogStore, Purge, SegmentPolicy, StoreHealth};
+use chronik_core::{EntryKind, GroupId, LogError, LogId, LogIndex, Offset};
 use chronik_storage_mmap::StoreOptions;
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +26,10 @@ fn options() -> StoreOptions {
 /// Appends until the store refuses, after `last`; returns the last index.
 fn fill(machine: &Machine, log: &mut GroupLog, mut last: u64) -> u64 {
     loop {
-        match log.writer.reserve(ENTRY_BYTES as u64 + MARGIN_BYTES) {
+        match log
+            .writer
+            .reserve(EntryKind::Data, ENTRY_BYTES as u64 + MARGIN_BYTES)
+        {
             Ok(()) => {}
             Err(LogError::Full) => return last,
             Err(error) => panic!("{error}"),
@@ -57,7 +60,7 @@ fn a_store_on_a_full_disk_opens_however_often_it_is_killed() {
             // Some are killed right after they started.
             if (seed + kill) % 3 > 0 {
                 if kill > 0 {
-                    let small = log.writer.reserve(100);
+                    let small = log.writer.reserve(EntryKind::Command, 100);
                     assert_eq!(small, Ok(()), "{at}: a small entry has no room");
                 }
                 last = fill(&machine, &mut log, last);
@@ -139,7 +142,7 @@ fn openings_that_are_killed_before_they_end_take_no_more_space_each_time() {
         let mut log = store.open_group(GroupId(1), POLICY).unwrap();
         assert_eq!(log.reader.state().durable, LogIndex(last), "seed {seed}");
         assert_eq!(
-            log.writer.reserve(100),
+            log.writer.reserve(EntryKind::Command, 100),
             Ok(()),
             "seed {seed}: a small entry has no room"
         );
@@ -177,7 +180,11 @@ fn a_group_that_stays_damaged_takes_no_more_space_at_each_opening() {
             assert!(matches!(refused, Some(LogError::Damaged(_))), "{at}: {refused:?}");
             let mut log = store.open_group(GroupId(1), POLICY).unwrap();
             assert_eq!(log.reader.state().durable, LogIndex(last), "{at}");
-            assert_eq!(log.writer.reserve(100), Ok(()), "{at}: a small entry has no room");
+            assert_eq!(
+                log.writer.reserve(EntryKind::Command, 100),
+                Ok(()),
+                "{at}: a small entry has no room"
+            );
             if opening % 3 == 0 {
                 last += 1;
                 let one = entry(LogId::new(1, last), last as i64 - 1, 1, 20);
@@ -213,7 +220,11 @@ fn a_disk_that_takes_small_entries_alone_counts_as_full_all_the_time() {
     let mut last = fill(&machine, &mut log, 0);
     let wanted = ENTRY_BYTES as u64 + MARGIN_BYTES;
     for round in 0..6 {
-        assert_eq!(log.writer.reserve(100), Ok(()), "round {round}");
+        assert_eq!(
+            log.writer.reserve(EntryKind::Command, 100),
+            Ok(()),
+            "round {round}"
+        );
         assert_eq!(health(), StoreHealth::Full, "round {round}: a small entry fits");
         last += 1;
         let one = entry(LogId::new(1, last), last as i64 - 1, 1, 100);
@@ -223,21 +234,28 @@ fn a_disk_that_takes_small_entries_alone_counts_as_full_all_the_time() {
             StoreHealth::Full,
             "round {round}: a small entry was taken"
         );
-        assert_eq!(log.writer.reserve(wanted), Err(LogError::Full), "round {round}");
+        assert_eq!(
+            log.writer.reserve(EntryKind::Data, wanted),
+            Err(LogError::Full),
+            "round {round}"
+        );
     }
     machine.disk.set_capacity(Some(2 * SPACE_BYTES));
-    assert_eq!(log.writer.reserve(100), Ok(()));
+    assert_eq!(log.writer.reserve(EntryKind::Command, 100), Ok(()));
     machine.env.advance(Duration::from_secs(1));
-    assert_eq!(log.writer.reserve(wanted), Ok(()));
+    assert_eq!(log.writer.reserve(EntryKind::Data, wanted), Ok(()));
     assert_eq!(health(), StoreHealth::Working);
-    // Large records do not fit, and others do.
-    machine
-        .disk
-        .set_capacity(Some(machine.disk.used_bytes() + (440 << 10)));
-    assert_eq!(log.writer.reserve(600 << 10), Err(LogError::Full));
-    assert_eq!((log.writer.reserve(100), health()), (Ok(()), StoreHealth::Full));
+    // Large records do not fit: the others wait with them, and commands do not.
+    let used_bytes = machine.disk.used_bytes();
+    machine.disk.set_capacity(Some(used_bytes + (440 << 10)));
+    let mut reserve = |kind, bytes| (log.writer.reserve(kind, bytes), health());
+    let full = (Err(LogError::Full), StoreHealth::Full);
+    assert_eq!(reserve(EntryKind::Data, 600 << 10), full);
+    assert_eq!(reserve(EntryKind::Command, 100), (Ok(()), StoreHealth::Full));
+    assert_eq!(reserve(EntryKind::Data, 100 << 10), full);
+    machine.disk.set_capacity(Some(used_bytes + (2 << 20)));
     assert_eq!(
-        (log.writer.reserve(260 << 10), health()),
+        reserve(EntryKind::Data, 100 << 10),
         (Ok(()), StoreHealth::Working)
     );
 }
@@ -370,4 +388,64 @@ fn fill_again(machine: &Machine, log: &mut GroupLog, mut last: u64) -> u64 {
         last = fill(machine, log, last);
     }
     last
+}
+
+#[test]
+fn small_entries_fit_wherever_the_disk_was_when_large_ones_were_refused() {
+    for seed in 0..1_000 {
+        let machine = Machine::new(seed);
+        let mut rng = Seed(seed).prng();
+        let capacity = SPACE_BYTES + rng.below(96 << 10);
+        machine.disk.set_capacity(Some(capacity));
+        let mut options = options();
+        options.journal_file_bytes <<= seed % 3;
+        options.pool_bytes_max = (seed % 2) * (64 << 10);
+        options.free_bytes_min = 32 << 10;
+        let store = machine.open(options).unwrap();
+        let policy = SegmentPolicy {
+            segment_bytes: 32 << 10,
+        };
+        let mut log = store.open_group(GroupId(1), policy).unwrap();
+        let mut last = 0;
+        for _ in 0..4 {
+            last = fill_in_flight(&machine, &mut log, last, &mut rng);
+            machine.env.advance(Duration::from_millis(rng.below(1_500)));
+        }
+        for command in 0..20 {
+            let at = format!("seed {seed}, {capacity} bytes, after {last} entries, command {command}");
+            assert_eq!(log.writer.reserve(EntryKind::Command, 100), Ok(()), "{at}");
+            last += 1;
+            let one = entry(LogId::new(1, last), last as i64 - 1, 1, 100);
+            let ticket = log
+                .writer
+                .append(&[one])
+                .unwrap_or_else(|error| panic!("{at}: {error}"));
+            machine.done(&ticket);
+            machine.env.advance(Duration::from_millis(rng.below(300)));
+        }
+    }
+}
+
+/// As [`fill`], with entries of several lengths, some of which wait together.
+fn fill_in_flight(machine: &Machine, log: &mut GroupLog, mut last: u64, rng: &mut Prng) -> u64 {
+    let mut waiting = Vec::new();
+    let most = rng.below(6) as usize;
+    loop {
+        let bytes = rng.between(50, 4 << 10);
+        match log.writer.reserve(EntryKind::Data, bytes + MARGIN_BYTES) {
+            Ok(()) => {}
+            Err(LogError::Full) if waiting.is_empty() => return last,
+            Err(LogError::Full) => {
+                waiting.drain(..).for_each(|ticket| machine.done(&ticket));
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        last += 1;
+        let one = entry(LogId::new(1, last), last as i64 - 1, 1, bytes as usize);
+        waiting.push(log.writer.append(&[one]).unwrap());
+        if waiting.len() > most {
+            waiting.drain(..).for_each(|ticket| machine.done(&ticket));
+        }
+    }
 }

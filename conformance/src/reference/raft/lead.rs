@@ -149,7 +149,7 @@ impl Replica {
         let (mut index, mut base_offset) = (state.last.index, state.offset_end);
         let mut entries = Vec::new();
         for (mut proposal, sender) in batch {
-            if let Err(error) = self.writer.reserve(proposal.payload.len() as u64) {
+            if let Err(error) = self.writer.reserve(proposal.kind, proposal.payload.len() as u64) {
                 sender.finish(Outcome::NotCommitted(ProposeError::Log(error)));
                 continue;
             }

@@ -49,7 +49,7 @@ impl Group {
     /// The log failed: the group must stop.
     pub(super) fn has_room_for(&mut self, entries: &[Entry]) -> Result<bool, LogError> {
         let kind = kind_of(entries.iter().any(has_records));
-        self.has_room(needed_bytes(kind, bytes_of(entries)))
+        self.has_room(kind, needed_bytes(kind, bytes_of(entries)))
     }
 
     /// The proposals that fit beside what is not written yet. The others are told that the log is full: all, or those
@@ -80,13 +80,14 @@ impl Group {
             .map(|fresh| payload(fresh) + BESIDE_ENTRY_BYTES)
             .sum();
         let kind = kind_of(batch.iter().any(|fresh| fresh.proposal.kind == EntryKind::Data));
-        self.has_room(needed_bytes(kind, bytes))
+        self.has_room(kind, needed_bytes(kind, bytes))
     }
 
     /// Whether the first entry of a leader would fit.
     pub(super) fn has_room_to_lead(&mut self) -> bool {
         // A log that failed otherwise ends the group at its next write.
-        self.has_room(BESIDE_ENTRY_BYTES).unwrap_or(true)
+        self.has_room(EntryKind::Blank, BESIDE_ENTRY_BYTES)
+            .unwrap_or(true)
     }
 
     /// Whether a change of the membership fits. It may be the way out for a node whose disk is full, so that it gets
@@ -94,17 +95,17 @@ impl Group {
     pub(super) fn has_room_for_change(&mut self, bytes: u64) -> bool {
         let unwritten = bytes_of(&self.raw.raft.raft_log.unstable.entries);
         // A log that failed otherwise ends the group at its next write.
-        self.reserves(unwritten + bytes + BESIDE_ENTRY_BYTES)
+        self.reserves(EntryKind::Membership, unwritten + bytes + BESIDE_ENTRY_BYTES)
             .unwrap_or(true)
     }
 
-    fn has_room(&mut self, bytes: u64) -> Result<bool, LogError> {
+    fn has_room(&mut self, kind: EntryKind, bytes: u64) -> Result<bool, LogError> {
         let unwritten = bytes_of(&self.raw.raft.raft_log.unstable.entries);
-        self.reserves(unwritten + bytes + MARGIN_BYTES)
+        self.reserves(kind, unwritten + bytes + MARGIN_BYTES)
     }
 
-    fn reserves(&mut self, bytes: u64) -> Result<bool, LogError> {
-        match self.writer.reserve(bytes) {
+    fn reserves(&mut self, kind: EntryKind, bytes: u64) -> Result<bool, LogError> {
+        match self.writer.reserve(kind, bytes) {
             Ok(()) => Ok(true),
             Err(LogError::Full) => Ok(false),
             Err(error) => Err(error),
@@ -134,7 +135,8 @@ impl Group {
             snapshot.get_data().len() as u64 + BESIDE_ENTRY_BYTES
         });
         let bytes = bytes_of(&unstable.entries) + of_snapshot;
-        let fits = bytes == 0 || self.reserves(bytes)?;
+        // It was taken, so that it matters more than what would be new.
+        let fits = bytes == 0 || self.reserves(EntryKind::Blank, bytes)?;
         if fits == self.starved {
             self.starved = !fits;
             log::warn!(
