@@ -35,7 +35,8 @@ impl Group {
     /// memberships is refused: who begins with another one may count the wrong votes.
     fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<Ticket, LogError> {
         let at = checkpoint.at;
-        let Some(membership) = self.membership_at(at.index) else {
+        let membership = self.membership_at(at.index);
+        let Some(membership) = membership else {
             let first = self.history.first().map_or(LogIndex(0), |(from, _)| *from);
             return Err(LogError::Compacted { first });
         };
