@@ -120,6 +120,16 @@ def mutated(text, places):
     return text
 
 
+def check_syntax(files):
+    """With its mutants written into it each file must still be Rust, as rustfmt reads it."""
+    for file, places in files.items():
+        text = mutated((ROOT / file).read_text(), places)
+        read = subprocess.run(["rustfmt", "--edition", "2024", "--emit", "stdout"], input=text, capture_output=True,
+                              text=True, check=False)
+        if read.returncode:
+            raise Refused(f"{file}: its mutants cannot stand where they are written: {read.stderr.strip()[:300]}")
+
+
 def write(path, text):
     """Leaves alone what is as it should be, so that cargo builds only what changed."""
     if not path.exists() or path.read_text() != text:
@@ -395,6 +405,7 @@ def main():
         if len(set(names)) != len(names) or set(chosen.names) - set(names):
             raise Refused("two mutants have one name, or none has the one that was asked for")
         files = spans(mutants, lambda name: (ROOT / name).read_text())
+        check_syntax(files)
     except Refused as refused:
         sys.exit(f"error: {refused}")
     if chosen.check:
