@@ -284,7 +284,12 @@ impl SimBucket {
 
 impl Bucket for SimBucket {
     fn put(&self, key: &str, body: Vec<Bytes>, condition: Condition) -> Answer<Version> {
-        let request = self.shared.inner.put(key, body, condition);
+        let request = if self.lock().faults.no_manifests && key == head_key(PARTITION) {
+            let refused: Answer<Version> = Box::pin(async { Err(failure(StoreErrorKind::Denied, "put")) });
+            refused
+        } else {
+            self.shared.inner.put(key, body, condition)
+        };
         let key = key.to_owned();
         self.request("put", request, move |this| this.on_put(&key))
     }

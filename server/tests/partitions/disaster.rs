@@ -22,6 +22,7 @@ use chronik_storage_object::{BackupWriter, Bucket, Claim, ColdReader, TierError,
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The id of the cluster that a run begins with, and of the one that is built from the bucket.
 pub(crate) const OLD: &str = "simulated";
@@ -30,6 +31,8 @@ const NEW: &str = "restored";
 pub(crate) const NEW_EPOCH: i16 = 500;
 /// Restores that fail because the bucket does; the faults end then.
 const ATTEMPTS: u32 = 4;
+/// How long it takes at most until a restored cluster is started, in milliseconds.
+const LINGER_MS: u64 = 2_000;
 
 /// Copies the metadata into the bucket, as the leader of the metadata group does, and claims it.
 pub(crate) fn back_up(world: &World) -> Result<(), String> {
@@ -98,6 +101,9 @@ impl Cluster {
             offsets,
             node,
         } = self.restore(published.is_none())?;
+        if lives {
+            self.linger();
+        }
         let world = &self.world;
         if published
             .as_ref()
@@ -135,6 +141,17 @@ impl Cluster {
         })?;
         new.check_restored(&offsets)?;
         Ok(new)
+    }
+
+    /// The new cluster is started some time after it was made, and the old one takes the bucket for its own until it asks.
+    fn linger(&mut self) {
+        let mut prng = self.world.plan.seed.child("linger").prng();
+        self.until(Duration::from_millis(prng.below(LINGER_MS)), |_| false);
+        let status = self.leader().and_then(|(_, leader)| leader.tier_status());
+        if status.is_some_and(|status| status.failure.is_some()) {
+            let marks = &self.world.oracle.marks;
+            marks.hit("publications by a cluster that was replaced");
+        }
     }
 
     /// Restores until it succeeds, each time onto an empty disk. An operator goes on without what is damaged where no manifest

@@ -17,6 +17,7 @@ mod producer;
 mod reader;
 mod run;
 mod scenes;
+mod tier_scenes;
 mod times;
 
 use chronik_conformance::check::Marks;

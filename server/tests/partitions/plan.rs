@@ -58,6 +58,8 @@ pub(crate) struct BucketFaults {
     pub(crate) wrong_bytes: u64,
     /// By how many times its usual time each request takes longer.
     pub(crate) slower: u64,
+    /// Whether nobody may write a manifest, while everything else goes on.
+    pub(crate) no_manifests: bool,
 }
 
 impl BucketFaults {
@@ -69,6 +71,7 @@ impl BucketFaults {
         stale_lists: 0,
         wrong_bytes: 0,
         slower: 0,
+        no_manifests: false,
     };
 
     fn random(prng: &mut Prng) -> Self {
@@ -81,6 +84,7 @@ impl BucketFaults {
             stale_lists: some(60),
             wrong_bytes: some(20),
             slower: 0,
+            no_manifests: false,
         }
     }
 }
@@ -163,6 +167,26 @@ impl Plan {
             part_bytes: 1 << 20,
             faults: Vec::new(),
             disaster: None,
+        }
+    }
+
+    /// A run without faults of a log that leaves the local disk for the tier as soon as its segments end.
+    pub(crate) fn tiered(seed: Seed) -> Self {
+        let config = PartitionConfig {
+            segment_bytes: 2048,
+            segment_ms: 1500,
+            retention_ms: None,
+            remote_storage: true,
+            local_retention_ms: None,
+            local_retention_bytes: Some(0),
+            ..PartitionConfig::DEFAULTS
+        };
+        Self {
+            config,
+            idempotent_producers: 2,
+            client_pause: Duration::from_millis(120),
+            value_bytes: 300,
+            ..Self::quiet(seed)
         }
     }
 
@@ -272,6 +296,10 @@ fn add(faults: &mut Vec<(Duration, Fault)>, at: Duration, kind: u64, prng: &mut 
         8 => {
             let how = match prng.below(6) {
                 0 => BucketFaults::DOWN,
+                1 => BucketFaults {
+                    no_manifests: true,
+                    ..BucketFaults::default()
+                },
                 _ => BucketFaults::random(prng),
             };
             faults.extend([

@@ -90,10 +90,20 @@ pub(crate) async fn send_again(
     node: u64,
     batch: &Bytes,
 ) -> Option<Result<i64, PartitionError>> {
+    send_within(access, node, batch, Duration::from_secs(2)).await
+}
+
+/// As [`send_again`], by a client that waits for its answer for so long.
+pub(crate) async fn send_within(
+    access: &Access,
+    node: u64,
+    batch: &Bytes,
+    patience: Duration,
+) -> Option<Result<i64, PartitionError>> {
     let mut batch = BytesMut::from(&batch[..]);
     // One that was read has its place in the log; a client sends it without.
     batch[..OFFSET_BYTES].fill(0);
-    let sent = access.call(node, Duration::from_secs(2), |served| {
+    let sent = access.call(node, patience, |served| {
         Box::pin(async move {
             let progress = served.partition.produce(batch, Acks::All, true)?;
             progress.outcome().await.map(|outcome| outcome.base_offset)

@@ -129,7 +129,7 @@ impl Cluster {
         }
     }
 
-    fn start_clients(&self, epoch: i16) -> Producers {
+    pub(crate) fn start_clients(&self, epoch: i16) -> Producers {
         let World {
             plan, access, oracle, ..
         } = &self.world;
@@ -138,7 +138,7 @@ impl Cluster {
     }
 
     /// Everything that must hold once all faults are gone.
-    fn finish(&mut self, (producers, done): Producers) -> Result<(), String> {
+    pub(crate) fn finish(&mut self, (producers, done): Producers) -> Result<(), String> {
         self.calm()?;
         self.expect("a leader serves", |cluster| cluster.leader().is_some())?;
         self.world.access.stop();

@@ -2,8 +2,9 @@
 
 use crate::oracle::Acked;
 use crate::plan::{Fault, NODES, Plan};
-use crate::producer::{WINDOW, batch_of, send_again, send_together};
+use crate::producer::{WINDOW, batch_of, send_again, send_together, send_within};
 use crate::run::{Cluster, Report, run, run_as};
+use crate::tier_scenes;
 use bytes::Bytes;
 use chronik_conformance::world::{Prng, Seed};
 use chronik_core::NodeId;
@@ -12,14 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Without these the scenes say nothing.
-pub(crate) const MUST_HAPPEN: [&str; 3] = [
+pub(crate) const MUST_HAPPEN: [&str; 6] = [
     "deposed leaders asked",
+    "newcomers that know the tier by a checkpoint",
+    "publications by a cluster that was replaced",
+    "segments that no manifest names",
     "repeats of what others had",
     "repeats of what was lost",
 ];
 /// How many leaders are stopped in one scene, and how many producers write meanwhile.
 const STOPPED: u64 = 4;
 const PRODUCERS: usize = 3;
+/// How long a client waits that gives a leader the time to find out that it was deposed.
+const PATIENT: Duration = Duration::from_secs(10);
 
 /// Every scene: its name, and what it showed.
 pub(crate) fn scenes() -> Vec<(&'static str, Report)> {
@@ -36,6 +42,7 @@ pub(crate) fn scenes() -> Vec<(&'static str, Report)> {
         ("batches that a stopped leader left behind", report)
     };
     scenes.extend((1..=12).map(left_behind));
+    scenes.extend(tier_scenes::scenes());
     scenes
 }
 
@@ -52,7 +59,7 @@ fn a_deposed_leader_refuses_nothing_for_good(cluster: &mut Cluster) -> Result<u6
         let sent = cluster
             .world
             .sim
-            .block_on(async { send_again(&access, node, &batch(sequence)).await });
+            .block_on(async { send_within(&access, node, &batch(sequence), PATIENT).await });
         sent.map_err(|stuck| stuck.to_string())
     };
     let first = send(cluster, old, 0)?;
