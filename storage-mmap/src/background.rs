@@ -264,6 +264,11 @@ impl Inner {
             // Not with each call: what is tried again after it may call again.
             requests.give_up = true;
         }
+        self.start_space_timer();
+    }
+
+    /// Looks for space after a while, and again and again as long as the disk counts as full: nobody else may.
+    fn start_space_timer(self: &Arc<Self>) {
         let inner = Arc::downgrade(self);
         let pause = self.env.clock.sleep(SPACE_PACE);
         let later = async move {
@@ -273,9 +278,17 @@ impl Inner {
                 inner.look_at_space();
                 inner.note_space();
                 inner.retry_space();
+                inner.look_again();
             }
         };
         self.env.spawn.spawn("store-space", Box::pin(later));
+    }
+
+    fn look_again(self: &Arc<Self>) {
+        let goes_on = self.is_full() && !locked(&self.pending).closed;
+        if goes_on && !std::mem::replace(&mut locked(&self.requests).space_timer, true) {
+            self.start_space_timer();
+        }
     }
 
     fn next_step(&self) -> Option<Step> {

@@ -260,6 +260,23 @@ fn a_disk_that_takes_small_entries_alone_counts_as_full_all_the_time() {
     );
 }
 
+#[test]
+fn a_disk_with_room_again_counts_as_such_though_nobody_writes() {
+    let machine = Machine::new(1);
+    machine.disk.set_capacity(Some(SPACE_BYTES));
+    let store = machine.open(options()).unwrap();
+    let mut log = store.open_group(GroupId(1), POLICY).unwrap();
+    fill(&machine, &mut log, 0);
+    machine.env.advance(Duration::from_secs(60));
+    assert_eq!(store.health().get(), StoreHealth::Full);
+    machine.disk.set_capacity(Some(2 * SPACE_BYTES));
+    machine.env.advance(Duration::from_secs(1));
+    assert_eq!(store.health().get(), StoreHealth::Working);
+    // Nothing looks at a disk with room.
+    assert!(!machine.env.clock().fire_next(None));
+    drop((log, store));
+}
+
 fn torn_copies(machine: &Machine) -> Vec<(std::path::PathBuf, u64)> {
     let mut files = machine.disk.files();
     files.retain(|(path, _)| path.starts_with("/store/torn"));
