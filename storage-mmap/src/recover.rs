@@ -11,6 +11,7 @@ use crate::journal::group_image::GroupImage;
 use crate::journal::journal_dir;
 use crate::journal::replay::{LiveEntry, Replayed, replay};
 use crate::journal::scan::Found;
+use crate::journal::torn::{self, Torn};
 use crate::journal::writer::{JournalConfig, JournalWriter};
 use crate::options::StoreOptions;
 use crate::pool::{Pool, pool_dir};
@@ -55,14 +56,7 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
     if free.is_some_and(|free| free < wanted) {
         pool.give_up(&*fs, &dir);
     }
-    if let Some(torn) = &replayed.torn {
-        let needed = wanted.saturating_add(replayed.live_bytes());
-        if free.is_some_and(|free| free >= needed.saturating_add(torn.kept_bytes())) {
-            torn.keep(&*fs, &dir);
-        } else {
-            log::warn!("torn_tail_not_kept reason=\"the start needs the space\"");
-        }
-    }
+    keep_torn(&*fs, &dir, &replayed, wanted, free);
     let config = JournalConfig {
         dir,
         file_bytes: options.journal_file_bytes,
@@ -99,6 +93,21 @@ pub(crate) fn open(options: StoreOptions, fs: Arc<dyn FileSystem>, env: Env) -> 
     make_space(&inner)?;
     inner.start_background();
     Ok(inner)
+}
+
+/// Keeps the torn end of the journal aside, where there is one, and space for it beside the `wanted_bytes` of the start.
+fn keep_torn(fs: &dyn FileSystem, dir: &Path, replayed: &Replayed, wanted_bytes: u64, free: Option<u64>) {
+    let needed = wanted_bytes.saturating_add(replayed.live_bytes());
+    let fits = |torn: &&Torn| free.is_some_and(|free| free >= needed.saturating_add(torn.kept_bytes()));
+    let kept = replayed.torn.as_ref().filter(fits);
+    torn::trim(fs, dir, kept, free.is_some_and(|free| free < wanted_bytes));
+    match kept {
+        Some(torn) => torn.keep(fs, dir),
+        None if replayed.torn.is_some() => {
+            log::warn!("torn_tail_not_kept reason=\"the start needs the space\"");
+        }
+        None => {}
+    }
 }
 
 /// On a disk that is nearly full: copies what only the journal has. Its space is there as a rule, in segments that were

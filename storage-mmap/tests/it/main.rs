@@ -9,3 +9,4 @@ mod kit;
 mod model;
 mod random;
 mod sample;
+mod torn;
