@@ -160,6 +160,7 @@ impl GroupWriter {
         }
         // The log can be purged to it.
         inner.admit(Room::Reserve, got_bytes)?;
+        inner.reserve_journal(Room::Reserve, got_bytes)?;
         let payload = join_parts(&checkpoint);
         let bytes = payload.len() as u32;
         let mut record = Record::new(FrameType::Checkpoint, self.group.id, payload.clone());

@@ -9,7 +9,8 @@ use crate::store::Inner;
 use crate::sync::locked;
 use chronik_core::fs::FsErrorKind;
 use chronik_core::log_store::StoreHealth;
-use chronik_core::{EntryKind, LogError};
+use chronik_core::{EntryKind, GroupId, LogError};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -101,7 +102,7 @@ impl Inner {
     }
 
     /// Makes sure that the journal takes `bytes` of entries more without space from the file system. Where it has as
-    /// many files as it may, room comes by itself.
+    /// many files as it may, room comes by itself, unless damaged groups keep them.
     pub(crate) fn reserve_journal(self: &Arc<Self>, room: Room, bytes: u64) -> Result<(), LogError> {
         let needed = framed(bytes);
         let enough = |room: u64| room >= locked(&self.pending).bytes.saturating_add(needed);
@@ -121,7 +122,35 @@ impl Inner {
             }
         }
         self.journal_room.store(journal.whole_room(), Ordering::Relaxed);
-        Ok(())
+        if enough(journal.whole_room()) {
+            return Ok(());
+        }
+        let Some(beside) = journal.room_beside(&self.damaged_groups()) else {
+            return Ok(());
+        };
+        if enough(beside.common) {
+            return Ok(());
+        }
+        if !self.is_full() {
+            let (dir, groups) = (self.options.dir.display(), self.damaged_groups());
+            log::error!(
+                "journal_held dir={dir} groups={groups:?} reason=\"damaged groups keep journal files, and there may be no \
+                 more of them: nothing is taken until the groups are removed\""
+            );
+        }
+        if room == Room::Reserve && enough(beside.reserve) {
+            // It goes into what is kept of a file, as on a disk that is full.
+            self.wait_for_space();
+            return Ok(());
+        }
+        Err(self.refused(bytes))
+    }
+
+    /// The groups of which nothing moves out of the journal any more.
+    fn damaged_groups(&self) -> BTreeSet<GroupId> {
+        let groups = locked(&self.groups);
+        let damaged = groups.values().filter(|group| group.damaged.is_some());
+        damaged.map(|group| group.id).collect()
     }
 
     /// Notes whether space is short.
@@ -167,8 +196,14 @@ impl Inner {
         };
         let needed = locked(&self.pending).bytes.saturating_add(framed(bytes));
         let kept_bytes = self.kept_bytes();
-        let grown = || journal.file_to_add(kept_bytes, Room::Common, needed).is_some();
-        journal.whole_room() >= needed || !journal.may_grow() || grown()
+        if journal.whole_room() >= needed {
+            true
+        } else if journal.may_grow() {
+            journal.file_to_add(kept_bytes, Room::Common, needed).is_some()
+        } else {
+            let beside = journal.room_beside(&self.damaged_groups());
+            beside.is_none_or(|beside| beside.common >= needed)
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {

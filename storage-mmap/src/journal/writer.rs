@@ -247,10 +247,27 @@ impl JournalWriter {
         self.free.is_empty() && self.files.len() > self.config.files_max
     }
 
-    /// How many bytes of frames fit into the file that takes them now and into those that may be written over.
+    /// How many bytes of frames fit into the file that takes them now and into those that may be written over. None do into
+    /// a file beyond the bound: it is there for what gives room.
     pub(crate) fn whole_room(&self) -> u64 {
+        if self.is_over() {
+            return 0;
+        }
         let later = self.free.iter().map(|slot| slot.file_bytes / 2).sum::<u64>();
         self.room(false) + later
+    }
+
+    /// How much fits in all, now and later, where some groups never let go of what they keep: none of the files from the
+    /// first that holds such on becomes free. `None` where there is none: then room comes by itself.
+    pub(crate) fn room_beside(&self, stays: &BTreeSet<GroupId>) -> Option<RoomBeside> {
+        let holds = |file: &JournalFile| file.needs.open(&self.image).any(|group| stays.contains(&group));
+        let held = self.files.iter().position(holds)?;
+        let freed = self.files.iter().take(held).map(|file| file.file_bytes / 2);
+        let common = self.whole_room() + freed.sum::<u64>();
+        Some(RoomBeside {
+            common,
+            reserve: common.max(self.room(true) / 2),
+        })
     }
 
     /// Whether there may be one file more.
@@ -492,6 +509,14 @@ impl JournalWriter {
             let _ = fs.sync_dir(&journal_dir(&config.dir));
         }
     }
+}
+
+/// How many bytes of frames fit at most beside what stays for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomBeside {
+    pub(crate) common: u64,
+    /// For what may let something go, as far as the ends of files that are kept for hard states allow it.
+    pub(crate) reserve: u64,
 }
 
 /// Makes sure that a file which was not started does not look as if it had been.

@@ -5,6 +5,7 @@ mod basics;
 mod damage;
 mod full;
 mod golden;
+mod held;
 mod kit;
 mod model;
 mod random;
