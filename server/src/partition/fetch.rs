@@ -128,12 +128,12 @@ impl Partition {
             LogError::Compacted { .. } => PartitionError::OffsetOutOfRange,
             other => PartitionError::Storage(other),
         };
-        self.log()
-            .read_offsets(offsets, max_bytes)
-            .map_err(moved)?
-            .get()
-            .await
-            .map_err(moved)
+        let read = match self.log().read_offsets(offsets, max_bytes) {
+            Ok(read) => read.get().await,
+            Err(error) => Err(error),
+        };
+        self.check_not_deleted()?;
+        read.map_err(moved)
     }
 }
 

@@ -117,7 +117,12 @@ impl Partition {
         view: &View,
         end: Offset,
     ) -> Result<FoundOffset, PartitionError> {
-        let Some(meta) = self.log().find_time(query, end)?.get().await? else {
+        let found = match self.log().find_time(query, end) {
+            Ok(read) => read.get().await,
+            Err(error) => Err(error),
+        };
+        self.check_not_deleted()?;
+        let Some(meta) = found? else {
             return Ok(FoundOffset::NONE);
         };
         if meta.max_timestamp_ms < 0 {

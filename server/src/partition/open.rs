@@ -288,6 +288,14 @@ impl Partition {
         }
     }
 
+    /// Nothing that was read counts unless this holds afterwards: a log that is removed meanwhile shows less than it had.
+    pub(super) fn check_not_deleted(&self) -> Result<(), PartitionError> {
+        match self.notifier.view().ended {
+            Some(Ended::Deleted) => Err(PartitionError::Deleted),
+            _ => Ok(()),
+        }
+    }
+
     /// A refusal that makes a client give up where it stood, if it is the leader's. One that was deposed, and does not
     /// know it yet because it was cut off or stood still, does not know what a later one acknowledged: a batch out of
     /// order may be its producer's next, and an offset beyond the log may be there.

@@ -211,6 +211,34 @@ fn a_cold_read_gives_the_same_bytes() {
 }
 
 #[test]
+fn what_was_read_while_the_topic_was_deleted_is_no_answer() {
+    let rig = Rig::new();
+    rig.produce(batch(&["a", "b"])).expect("acknowledged");
+    let rig = rig.crash_with(MemOptions {
+        pending_reads: true,
+        ..MemOptions::default()
+    });
+    let partition = &rig.partition;
+    let mut fetch = Box::pin(partition.fetch(from(0)));
+    let by_time = |query| Box::pin(partition.list_offsets(query, Isolation::ReadUncommitted, None));
+    let (mut greatest, mut later) = (
+        by_time(OffsetQuery::MaxTimestamp),
+        by_time(OffsetQuery::AtOrAfter(1)),
+    );
+    assert!(rig.peek(&mut fetch).is_none(), "the disk is asked first");
+    assert!(rig.peek(&mut greatest).is_none() && rig.peek(&mut later).is_none());
+    rig.sim.block_on(partition.close_deleted()).expect("closes");
+    assert_eq!(
+        rig.sim.block_on(fetch).expect("ends"),
+        Err(PartitionError::Deleted)
+    );
+    for look_up in [greatest, later] {
+        let found = rig.sim.block_on(look_up).expect("ends");
+        assert_eq!(found, Err(PartitionError::Deleted));
+    }
+}
+
+#[test]
 fn leader_epochs_of_clients_are_checked() {
     let rig = Rig::new().crash();
     let epoch = rig.partition.view().leader_epoch;
