@@ -78,6 +78,7 @@ chronik-server.workspace = true
 chronik-storage-mmap.workspace = true
 chronik-storage-object.workspace = true
 futures-lite.workspace = true
+serde_json.workspace = true
 """
 
 

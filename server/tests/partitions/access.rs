@@ -2,7 +2,6 @@
 
 use crate::metadata::Metadata;
 use crate::oracle::At;
-use crate::plan::NODES;
 use chronik_conformance::world::SimNode;
 use chronik_core::{BoxFuture, Env, ReplicaId};
 use chronik_server::partition::Partition;
@@ -26,6 +25,7 @@ pub(crate) struct Access {
     stopped: Arc<AtomicBool>,
     unread: Arc<AtomicBool>,
     metadata: Metadata,
+    pub(crate) nodes: u64,
     pub(crate) env: Env,
 }
 
@@ -40,12 +40,13 @@ pub(crate) struct Served {
 
 impl Access {
     /// `env` is that of the world, in which clients run.
-    pub(crate) fn new(env: Env, metadata: Metadata) -> Self {
+    pub(crate) fn new(env: Env, metadata: Metadata, nodes: u64) -> Self {
         Self {
             doors: Arc::default(),
             stopped: Arc::default(),
             unread: Arc::default(),
             metadata,
+            nodes,
             env,
         }
     }
@@ -66,6 +67,15 @@ impl Access {
     pub(crate) fn forget(&self, node: u64) {
         let gone = self.lock().remove(&node);
         drop(gone);
+    }
+
+    /// A partition ended, and its process goes on.
+    pub(crate) fn withdraw(&self, at: At) {
+        let mut doors = self.lock();
+        let gone = doors.get(&at.node).is_some_and(|door| door.at == at);
+        let door = if gone { doors.remove(&at.node) } else { None };
+        drop(doors);
+        drop(door);
     }
 
     pub(crate) fn stop(&self) {
@@ -97,7 +107,7 @@ impl Access {
     /// The node of a replica that a broker named, or the one after `node`.
     pub(crate) fn next(&self, node: u64, hint: Option<ReplicaId>) -> u64 {
         let hinted = hint.and_then(|replica| self.metadata.node_of(replica));
-        hinted.unwrap_or(node % NODES + 1)
+        hinted.unwrap_or(node % self.nodes + 1)
     }
 
     /// Sends a request to a node and waits for its answer, for so long.

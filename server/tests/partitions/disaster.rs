@@ -4,7 +4,7 @@ use crate::access::Access;
 use crate::bucket::SimBucket;
 use crate::metadata::Metadata;
 use crate::node::{Node, World};
-use crate::plan::{BucketFaults, NODES};
+use crate::plan::BucketFaults;
 use crate::run::Cluster;
 use crate::{producer, reader};
 use chronik_conformance::world::disk::DropAll;
@@ -60,7 +60,7 @@ struct Built {
 async fn build(
     (bucket, env): (Arc<dyn Bucket>, Env),
     store: Arc<dyn LogStore>,
-    may_skip: bool,
+    (may_skip, nodes): (bool, u64),
 ) -> Result<(State, Range<Offset>), RestoreError> {
     let claim = Claim::take_over(&*bucket, &env, NEW).await?;
     let mut source = Source::read(&*bucket, env.clock.wall_ms()).await?;
@@ -69,7 +69,7 @@ async fn build(
     let metrics = Arc::new(TierMetrics::default());
     let cache = Arc::new(DiskCache::none());
     let cold = ColdReader::new(bucket, env, ColdOptions::default(), cache, metrics);
-    let nodes: Vec<NodeId> = (1..=NODES).map(NodeId).collect();
+    let nodes: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
     let place = Place {
         cluster_id: NEW,
         member: Member {
@@ -90,7 +90,7 @@ impl Cluster {
         self.world.bucket.forget_ambush();
         self.world.access.stop_reading();
         if !lives {
-            for node in 1..=NODES {
+            for node in 1..=self.world.plan.nodes {
                 self.crash(node, End::Power, &mut DropAll);
             }
         }
@@ -117,9 +117,14 @@ impl Cluster {
         if offsets.end.0 > 0 {
             world.oracle.marks.hit("clusters restored with records");
         }
-        let (oracle, metadata) = (world.oracle.restored(offsets.end.0), Metadata::of(metadata));
+        let (oracle, metadata) = (
+            world.oracle.restored(offsets.end.0),
+            Metadata::of(metadata, world.plan.nodes),
+        );
         let seed = world.plan.seed.child("restored");
-        let mut nodes: BTreeMap<u64, Node> = (2..=NODES).map(|id| (id, Node::new(id, seed))).collect();
+        let mut nodes: BTreeMap<u64, Node> = (2..=world.plan.nodes)
+            .map(|id| (id, Node::new(id, seed)))
+            .collect();
         nodes.insert(1, node);
         let mut new = Self {
             nodes,
@@ -127,7 +132,7 @@ impl Cluster {
                 plan: world.plan.clone(),
                 sim: world.sim.clone(),
                 net: SimNet::new(&world.sim, seed.child("net"), NetOptions::default()),
-                access: Access::new(world.sim.env(), metadata.clone()),
+                access: Access::new(world.sim.env(), metadata.clone(), world.plan.nodes),
                 bucket: world.bucket.clone(),
                 oracle,
                 metadata,
@@ -170,9 +175,11 @@ impl Cluster {
             let store = MmapStore::open(crate::node::store_options(), fs, env.clone());
             let store: Arc<dyn LogStore> = Arc::new(store.map_err(|error| error.to_string())?);
             let bucket = retrying(&world.bucket, &env);
-            let built = world
-                .sim
-                .block_on(build((bucket, env), Arc::clone(&store), may_skip));
+            let built = world.sim.block_on(build(
+                (bucket, env),
+                Arc::clone(&store),
+                (may_skip, world.plan.nodes),
+            ));
             let built = built.map_err(|stuck| stuck.to_string())?;
             let closed = store.close();
             drop(store);

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs that say something: these happen in any few dozen of them.
-const MUST_HAPPEN: [&str; 19] = [
+const MUST_HAPPEN: [&str; 20] = [
     "batches acknowledged",
     "epochs served",
     "crashes",
@@ -49,6 +49,7 @@ const MUST_HAPPEN: [&str; 19] = [
     "local data expired",
     "disks lost",
     "memberships changed",
+    "replicas moved",
     "clusters restored with records",
 ];
 /// How many seeds a test run has.

@@ -2,7 +2,6 @@
 
 use crate::metadata::Metadata;
 use chronik_conformance::check::Marks;
-use chronik_core::consensus::Member;
 use chronik_core::{BoxFuture, Env};
 use chronik_server::broker::membership::{is_as_wanted, plan};
 use chronik_server::partition::Partition;
@@ -23,8 +22,7 @@ pub(crate) fn reconcile(
             let Some(term) = partition.led_term() else {
                 continue;
             };
-            let (placed, entry) = metadata.placed();
-            let wanted: Vec<Member> = placed.replicas().iter().map(|held| held.member()).collect();
+            let (wanted, entry) = metadata.wanted();
             let status = partition.group().status();
             if let Some(change) = plan(&status, &wanted) {
                 if partition.group().change_membership(change).await.is_ok() {

@@ -1,11 +1,11 @@
 //! One node: a disk that outlives processes, and the process that runs now, made of what a server is made of.
 
 use crate::access::Access;
-use crate::bucket::{PARTITION, SimBucket};
+use crate::bucket::SimBucket;
 use crate::membership;
 use crate::metadata::Metadata;
 use crate::oracle::{At, Oracle};
-use crate::plan::{NODES, Plan};
+use crate::plan::Plan;
 use chronik_conformance::world::disk::{Chooser, DropAll, Unit};
 use chronik_conformance::world::net::{End, SimNet};
 use chronik_conformance::world::{Seed, SimDisk, SimEnv, SimNode};
@@ -14,8 +14,9 @@ use chronik_consensus::raft_rs::RaftOptions;
 use chronik_core::log_store::StoreHealth;
 use chronik_core::transport::{BindOptions, Hello, Peer, Transport, TransportFactory};
 use chronik_core::{BoxFuture, Consensus, Env, FileSystem, LogStore, NodeId, Offset};
-use chronik_server::broker::partitions::founding;
-use chronik_server::partition::{Ended, NodeTier, NodeTierParts, Partition, PartitionSpec, TierSpec};
+use chronik_server::broker::partitions::{PartitionTable, Slot};
+use chronik_server::config::{Config, StoreUrl};
+use chronik_server::partition::{Ended, NodeTier, NodeTierParts, Partition};
 use chronik_storage_mmap::{MmapStore, StoreOptions};
 use chronik_storage_object::bucket::{RetryPolicy, Retrying};
 use chronik_storage_object::cold::{ColdOptions, DiskCache};
@@ -23,8 +24,8 @@ use chronik_storage_object::upload::UploadOptions;
 use chronik_storage_object::{Bucket, ColdReader, Collector, TierMetrics, Uploader};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const DIR: &str = "/data/log";
@@ -53,16 +54,13 @@ pub(crate) struct World {
     pub(crate) cluster_id: &'static str,
 }
 
-/// Why a partition did not open.
-type OpenFailure = Arc<Mutex<Option<String>>>;
-
 struct Process {
     sim: SimNode,
     store: Arc<dyn LogStore>,
     /// The group is open for as long as both are there.
     _engine: Arc<dyn Consensus>,
     _transport: Arc<dyn Transport>,
-    failure: OpenFailure,
+    table: Arc<PartitionTable>,
 }
 
 pub(crate) struct Node {
@@ -129,22 +127,24 @@ impl World {
         })
     }
 
-    fn spec(&self, node: u64, env: &Env) -> PartitionSpec {
-        let tier = self.plan.is_tiered().then(|| TierSpec {
-            node: self.tier(node, env),
-            key: PARTITION,
-        });
-        let (placed, _) = self.metadata.placed();
-        let replica = placed.replica_on(NodeId(node));
-        let replica = replica.expect("every node has a replica");
-        PartitionSpec {
-            name: format!("topic-0@{node}").into(),
-            group: placed.group(),
-            replica: replica.member(),
-            founding: founding(&placed, replica),
-            config: self.plan.config.clone(),
-            tier,
+    /// What the file of a node says, which gives its partition the settings of the plan.
+    fn config(&self, node: u64) -> Arc<Config> {
+        let mut config = Config::default();
+        config.node.id = node.try_into().expect("a small number");
+        if self.plan.is_tiered() {
+            config.tier.url = Some(StoreUrl::File("/bucket".into()));
         }
+        let (topics, wanted) = (&mut config.topics, &self.plan.config);
+        let bytes = |limit: Option<u64>| limit.map_or(-1, |bytes| bytes.try_into().expect("it is small"));
+        topics.segment_bytes = wanted.segment_bytes.try_into().expect("at most a GiB");
+        topics.segment_ms = wanted.segment_ms;
+        topics.min_insync_replicas = wanted.min_insync_replicas.try_into().expect("a few");
+        topics.retention_ms = wanted.retention_ms.unwrap_or(-1);
+        topics.retention_bytes = bytes(wanted.retention_bytes);
+        topics.remote_storage_enable = wanted.remote_storage;
+        topics.local_retention_ms = wanted.local_retention_ms.unwrap_or(-1);
+        topics.local_retention_bytes = bytes(wanted.local_retention_bytes);
+        Arc::new(config)
     }
 }
 
@@ -171,6 +171,7 @@ impl Node {
         let at = At {
             node: self.id,
             start: self.starts,
+            opened: 0,
         };
         let seed = world.plan.seed.child("process").nth(self.id * 1000 + self.starts);
         let sim = world.sim.node(seed);
@@ -192,7 +193,7 @@ impl Node {
             node: NodeId(node),
             address: address(node).to_string(),
         };
-        let peers = (1..=NODES).filter(|node| *node != self.id).map(peer);
+        let peers = (1..=world.plan.nodes).filter(|node| *node != self.id).map(peer);
         bound.transport.set_peers(peers.collect());
         let fs = Arc::new(self.disk.clone());
         let store = MmapStore::open(store_options(), fs, sim.env());
@@ -204,12 +205,20 @@ impl Node {
         };
         let engine = RaftRsEngine::new(raft, sim.env(), Arc::clone(&bound.transport), bound.inbound);
         let engine: Arc<dyn Consensus> = Arc::new(engine.map_err(|error| error.to_string())?);
+        let tier = world.plan.is_tiered().then(|| world.tier(self.id, &sim.env()));
+        let table = PartitionTable::new(
+            world.config(self.id),
+            Arc::clone(&store),
+            Arc::clone(&engine),
+            tier,
+            sim.env(),
+        );
         let process = Process {
             sim: sim.clone(),
             store: Arc::clone(&store),
-            _engine: Arc::clone(&engine),
+            _engine: engine,
             _transport: bound.transport,
-            failure: Arc::default(),
+            table: Arc::clone(&table),
         };
         let host = Host {
             at,
@@ -218,16 +227,10 @@ impl Node {
             access: world.access.clone(),
             metadata: world.metadata.clone(),
             bucket: world.bucket.clone(),
-            store: Arc::clone(&store),
+            store,
             disk_fails: Arc::clone(&self.disk_fails),
         };
-        let (spec, failure) = (world.spec(self.id, &sim.env()), Arc::clone(&process.failure));
-        let task = async move {
-            if let Err(error) = host.run(spec, engine).await {
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
-        };
-        sim.env().spawn.spawn("host", Box::pin(task));
+        sim.env().spawn.spawn("host", Box::pin(host.run(table)));
         self.process = Some(process);
         Ok(())
     }
@@ -267,9 +270,17 @@ impl Node {
 
     /// Why the partition of the process did not open.
     pub(crate) fn open_failure(&self) -> Option<String> {
-        let process = self.process.as_ref()?;
-        let failure = process.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.clone()
+        let slots = self.process.as_ref()?.table.slots();
+        slots.values().find_map(|slot| match slot {
+            Slot::Failed(why) => Some(why.to_string()),
+            _ => None,
+        })
+    }
+
+    /// Whether the process has nothing of the partition.
+    pub(crate) fn is_empty(&self) -> bool {
+        let store = self.process.as_ref().map(|process| &process.store);
+        store.is_some_and(|store| store.groups().is_empty())
     }
 
     /// Whether the store of the process failed, so that the process must end.
@@ -299,10 +310,30 @@ struct Host {
 }
 
 impl Host {
-    async fn run(self, spec: PartitionSpec, engine: Arc<dyn Consensus>) -> Result<(), String> {
+    /// Lets the table follow the metadata, and serves the partition whenever the table has it open.
+    async fn run(mut self, table: Arc<PartitionTable>) {
+        let follow = Arc::clone(&table).follow(self.metadata.watch());
+        self.sim.env().spawn.spawn("table", Box::pin(follow));
+        let group = self.metadata.group();
+        let changes = table.changes();
+        let mut version = changes.versioned().1;
+        loop {
+            match table
+                .get(group)
+                .filter(|partition| partition.view().ended.is_none())
+            {
+                Some(partition) => {
+                    self.at.opened += 1;
+                    self.serve(partition).await;
+                }
+                None => version = changes.changed(version).await.1,
+            }
+        }
+    }
+
+    /// Serves a partition until it ends.
+    async fn serve(&self, partition: Arc<Partition>) {
         let env = self.sim.env();
-        let opened = Partition::open(spec, &*self.store, &*engine, env.clone()).await;
-        let partition = opened.map_err(|error| error.to_string())?;
         self.access
             .publish(self.at, self.sim.clone(), Arc::clone(&partition));
         let rounds = tier_rounds(
@@ -314,25 +345,29 @@ impl Host {
             .spawn("upkeep", upkeep(Arc::clone(&partition), env.clone()));
         env.spawn.spawn("tier", rounds);
         let context = (env.clone(), self.oracle.marks.clone());
-        let memberships = membership::reconcile(Arc::clone(&partition), self.metadata, context);
+        let memberships = membership::reconcile(Arc::clone(&partition), self.metadata.clone(), context);
         env.spawn.spawn("memberships", memberships);
         let view = partition.wait_for(|view| view.ended.is_some()).await;
         let excused = is_poisoned(&*self.store) || self.disk_fails.load(Ordering::SeqCst);
-        if view.ended == Some(Ended::Failed) && !excused {
-            let what = format!(
-                "the partition on node {} ended, and its disk is well",
-                self.at.node
-            );
-            self.oracle.violate("a-replica-goes-on", what);
+        if view.ended == Some(Ended::Failed) {
+            if !excused {
+                let what = format!(
+                    "the partition on node {} ended, and its disk is well",
+                    self.at.node
+                );
+                self.oracle.violate("a-replica-goes-on", what);
+            }
+            return;
         }
-        Ok(())
+        self.access.withdraw(self.at);
+        self.oracle.marks.hit("replicas given up");
     }
 }
 
 /// What the broker does every so often with each of its partitions.
 fn upkeep(partition: Arc<Partition>, env: Env) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        loop {
+        while partition.view().ended.is_none() {
             let pause = Duration::from_millis(100 + env.rng.next_u64() % 300);
             env.clock.sleep(pause).await;
             // What failed is tried again by the next round; a log that cannot be read shows in fetches.
@@ -348,7 +383,7 @@ fn tier_rounds(
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let mut judged = Offset(0);
-        loop {
+        while partition.view().ended.is_none() {
             let pause = Duration::from_millis(50 + env.rng.next_u64() % 200);
             env.clock.sleep(pause).await;
             if partition.tier_round().await.is_err() {

@@ -19,6 +19,8 @@ const STAMPED_BYTES: usize = 16;
 pub(crate) struct At {
     pub(crate) node: u64,
     pub(crate) start: u64,
+    /// How many partitions the process opened before.
+    pub(crate) opened: u64,
 }
 
 /// A batch that was acknowledged to a producer that asked for all replicas.

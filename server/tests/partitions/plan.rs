@@ -5,7 +5,8 @@ use chronik_conformance::world::{Prng, Seed};
 use chronik_server::partition::PartitionConfig;
 use std::time::Duration;
 
-pub(crate) const NODES: u64 = 3;
+/// How many nodes hold the partition.
+pub(crate) const REPLICAS: u64 = 3;
 
 /// Something that happens to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,6 +43,9 @@ pub(crate) enum Fault {
     LoseDisk(u64),
     /// A client deletes the records below this part, in percent, of what it has seen.
     DeleteRecords(u64),
+    /// The leader's replica, or that on one of the nodes that have one, moves to the node that has none.
+    MoveLeader,
+    Move(u64),
 }
 
 /// Percent of requests with each fault.
@@ -93,6 +97,8 @@ impl BucketFaults {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: Seed,
+    /// More than hold the partition, where its replicas move.
+    pub(crate) nodes: u64,
     pub(crate) length: Duration,
     pub(crate) config: PartitionConfig,
     pub(crate) plain_producers: u64,
@@ -115,7 +121,9 @@ pub(crate) enum Disaster {
 }
 
 /// Kinds of faults that a run can have or not.
-const KINDS: u64 = 11;
+const KINDS: u64 = 12;
+/// The kind of a replica that moves.
+const MOVES: u64 = 11;
 
 impl Plan {
     /// The plan of a seed.
@@ -129,11 +137,12 @@ impl Plan {
         };
         let kinds: Vec<u64> = (0..KINDS).filter(|kind| mix >> (8 + kind) & 1 == 1).collect();
         let longest_gap = prng.between(150, 1200);
+        let nodes = REPLICAS + u64::from(kinds.contains(&MOVES));
         let mut faults = Vec::new();
         let mut at = Duration::from_millis(prng.between(600, 1800));
         while at < length {
             if let Some(kind) = kinds.get(prng.index(kinds.len())) {
-                add(&mut faults, at, *kind, &mut prng);
+                add(&mut faults, at, *kind, (nodes, &mut prng));
             }
             at += Duration::from_millis(prng.between(20, longest_gap));
         }
@@ -142,6 +151,7 @@ impl Plan {
         let disaster = [Disaster::AllGone, Disaster::OldLives][prng.index(2)];
         Self {
             seed,
+            nodes,
             length,
             disaster: (config.remote_storage && prng.chance(30)).then_some(disaster),
             config,
@@ -158,6 +168,7 @@ impl Plan {
     pub(crate) fn quiet(seed: Seed) -> Self {
         Self {
             seed,
+            nodes: REPLICAS,
             length: Duration::ZERO,
             config: PartitionConfig::DEFAULTS,
             plain_producers: 0,
@@ -200,6 +211,7 @@ impl Plan {
         };
         Self {
             seed,
+            nodes: REPLICAS,
             length,
             config: PartitionConfig {
                 segment_bytes: 2048,
@@ -249,9 +261,9 @@ fn config(prng: &mut Prng) -> PartitionConfig {
 }
 
 /// Adds a fault of a kind, and what ends it.
-fn add(faults: &mut Vec<(Duration, Fault)>, at: Duration, kind: u64, prng: &mut Prng) {
-    let node = prng.between(1, NODES);
-    let other = prng.between(1, NODES);
+fn add(faults: &mut Vec<(Duration, Fault)>, at: Duration, kind: u64, (nodes, prng): (u64, &mut Prng)) {
+    let node = prng.between(1, nodes);
+    let other = prng.between(1, nodes);
     let later = at + Duration::from_millis(prng.between(50, 2500));
     match kind {
         0 => {
@@ -308,6 +320,7 @@ fn add(faults: &mut Vec<(Duration, Fault)>, at: Duration, kind: u64, prng: &mut 
             ]);
         }
         9 => faults.push((at, Fault::DeleteRecords(prng.below(101)))),
+        MOVES => faults.push((at, [Fault::MoveLeader, Fault::Move(node)][prng.index(2)])),
         _ => faults.extend([(at, Fault::LoseDisk(node)), (later, Fault::StartAll)]),
     }
 }

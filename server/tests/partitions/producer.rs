@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::oracle::{Acked, Oracle};
-use crate::plan::{NODES, Plan};
+use crate::plan::Plan;
 use bytes::{Bytes, BytesMut};
 use chronik_conformance::world::{Prng, Seed};
 use chronik_server::kafka::record::{BatchBuilder, Codec};
@@ -151,7 +151,7 @@ impl Producer {
             unacked: VecDeque::new(),
             pause: plan.client_pause,
             value_bytes: plan.value_bytes,
-            leader: 1 + number % NODES,
+            leader: 1 + number % plan.nodes,
             done,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::access::{Access, Lost};
 use crate::oracle::{Before, Oracle};
-use crate::plan::{NODES, Plan};
+use crate::plan::Plan;
 use crate::times;
 use chronik_conformance::world::Prng;
 use chronik_server::kafka::record::BatchView;
@@ -105,7 +105,7 @@ impl Reader {
     async fn run(mut self) {
         let mut position = 0;
         let mut reads = 0;
-        let mut node = self.prng.between(1, NODES);
+        let mut node = self.prng.between(1, self.access.nodes);
         while self.access.is_read() {
             if !self.tails && reads >= READS {
                 let somewhere = self.prng.below(self.oracle.seen_end().max(1) as u64);
@@ -117,7 +117,7 @@ impl Reader {
                 reads = 0;
             }
             if self.prng.chance(20) {
-                node = self.prng.between(1, NODES);
+                node = self.prng.between(1, self.access.nodes);
             }
             reads += 1;
             if self.prng.chance(15) {
@@ -159,7 +159,7 @@ pub(crate) fn look_up(oracle: &Oracle, prng: &mut Prng) -> OffsetQuery {
 /// Asks every node in turn to delete the records below `to`, until one leads.
 pub(crate) async fn delete_records(access: Access, oracle: Oracle, to: i64) {
     oracle.on_delete_asked(to);
-    for node in 1..=NODES {
+    for node in 1..=access.nodes {
         let asked = access.call(node, Duration::from_secs(2), |served| {
             Box::pin(async move { served.partition.delete_records(to).await })
         });

@@ -6,7 +6,7 @@ use crate::disaster::{NEW_EPOCH, OLD, back_up};
 use crate::metadata::Metadata;
 use crate::node::{Node, World};
 use crate::oracle::Oracle;
-use crate::plan::{BucketFaults, Disaster, Fault, NODES, Plan};
+use crate::plan::{BucketFaults, Disaster, Fault, Plan, REPLICAS};
 use crate::producer::Producers;
 use crate::{producer, reader, times};
 use bytes::Bytes;
@@ -98,7 +98,7 @@ fn play(cluster: &mut Cluster) -> Result<u64, String> {
         let mut new = cluster.restored(disaster == Disaster::OldLives)?;
         let producers = new.start_clients(NEW_EPOCH);
         new.until(AFTER_A_RESTORE, |_| false);
-        for node in 1..=NODES {
+        for node in 1..=plan.nodes {
             cluster.crash(node, End::Process, &mut KeepAll);
         }
         let finished = new.finish(producers);
@@ -112,16 +112,18 @@ fn play(cluster: &mut Cluster) -> Result<u64, String> {
 
 impl Cluster {
     fn new(plan: &Plan, sim: &SimEnv, oracle: &Oracle) -> Self {
-        let metadata = Metadata::found();
+        let metadata = Metadata::found(plan.nodes);
         let bucket_prng = plan.seed.child("bucket").prng();
         Self {
-            nodes: (1..=NODES).map(|id| (id, Node::new(id, plan.seed))).collect(),
+            nodes: (1..=plan.nodes)
+                .map(|id| (id, Node::new(id, plan.seed)))
+                .collect(),
             world: World {
                 plan: plan.clone(),
                 sim: sim.clone(),
                 net: SimNet::new(sim, plan.seed.child("net"), NetOptions::default()),
                 bucket: SimBucket::new(sim.env(), bucket_prng, oracle.clone()),
-                access: Access::new(sim.env(), metadata.clone()),
+                access: Access::new(sim.env(), metadata.clone(), plan.nodes),
                 oracle: oracle.clone(),
                 metadata,
                 cluster_id: OLD,
@@ -148,10 +150,15 @@ impl Cluster {
         self.expect("the membership is what it shall be", |cluster| {
             cluster.world.metadata.is_settled()
         })?;
+        self.expect("who has no replica any more has no log of it", |cluster| {
+            let placed = cluster.world.metadata.nodes();
+            let mut others = cluster.nodes.values().filter(|node| !placed.contains(&node.id));
+            others.all(Node::is_empty)
+        })?;
         self.judge()?;
         self.check_bucket()?;
         // All of it again from what is on the disks.
-        for node in 1..=NODES {
+        for node in 1..=self.world.plan.nodes {
             self.crash(node, End::Power, &mut DropAll);
         }
         self.start_all()?;
@@ -169,7 +176,7 @@ impl Cluster {
     }
 
     pub(crate) fn all(&self) -> Vec<NodeId> {
-        (1..=NODES).map(NodeId).collect()
+        (1..=self.world.plan.nodes).map(NodeId).collect()
     }
 
     pub(crate) fn start_all(&mut self) -> Result<(), String> {
@@ -244,7 +251,7 @@ impl Cluster {
             Fault::PowerCut(node) => self.crash(node, End::Power, &mut DropAll),
             Fault::PowerTorn(node) => self.crash(node, End::Power, prng),
             Fault::PowerCutAll => {
-                for node in 1..=NODES {
+                for node in 1..=self.world.plan.nodes {
                     self.crash(node, End::Power, &mut DropAll);
                 }
             }
@@ -258,7 +265,16 @@ impl Cluster {
                     self.world.oracle.marks.hit("leaders stopped");
                 }
             }
-            Fault::ResumeAll => (1..=NODES).for_each(|node| self.disturb(Fault::Resume(node))),
+            Fault::ResumeAll => {
+                let nodes = self.nodes.keys();
+                nodes.for_each(|node| self.disturb(Fault::Resume(*node)));
+            }
+            Fault::MoveLeader => {
+                if let Some((node, _)) = self.leader() {
+                    self.relocate(node);
+                }
+            }
+            Fault::Move(node) => self.relocate(node),
             Fault::IsolateLeader => {
                 if let Some((node, _)) = self.leader() {
                     self.world.net.isolate(&[NodeId(node)], &self.all());
@@ -310,9 +326,23 @@ impl Cluster {
         }
     }
 
+    /// The replica on a node is to be on the one that has none, and nothing of an earlier one: one at a time, so that a
+    /// majority never forgets.
+    fn relocate(&self, from: u64) {
+        let metadata = &self.world.metadata;
+        let placed = metadata.nodes();
+        if !metadata.is_settled() || !placed.contains(&from) {
+            return;
+        }
+        let mut free = self.nodes.values().filter(|node| !placed.contains(&node.id));
+        if let Some(to) = free.find(|node| node.is_empty()) {
+            metadata.relocate(from, to.id);
+            self.world.oracle.marks.hit("replicas moved");
+        }
+    }
+
     fn transfer(&self, to: u64) {
-        if let Some((_, partition)) = self.leader() {
-            let to = self.world.metadata.member_on(to).replica;
+        if let (Some((_, partition)), Some(to)) = (self.leader(), self.world.metadata.replica_on(to)) {
             let call = partition.group().transfer_leadership(to);
             let task = async move { drop(call.await) };
             let spawn = &self.world.access.env.spawn;
@@ -322,7 +352,7 @@ impl Cluster {
 
     /// Starts what does not run, and starts again what cannot go on.
     fn start_well(&mut self) -> Result<(), String> {
-        for id in 1..=NODES {
+        for id in 1..=self.world.plan.nodes {
             let Some(node) = self.nodes.get(&id) else {
                 continue;
             };
@@ -361,7 +391,7 @@ impl Cluster {
             return false;
         };
         let (view, end) = (leader.view(), leader.log_end());
-        partitions.len() as u64 == NODES
+        partitions.len() as u64 == REPLICAS
             && view.high_watermark.0 == end
             && partitions
                 .values()
@@ -382,7 +412,7 @@ impl Cluster {
             self.world.oracle.violate("replicas-agree", what);
         }
         drop(partitions);
-        for node in 1..=NODES {
+        for node in self.world.metadata.nodes() {
             let (access, oracle) = (self.world.access.clone(), self.world.oracle.clone());
             let swept = self.world.sim.block_on(reader::sweep(access, oracle, node));
             if let Err(why) = swept.map_err(|stuck| stuck.to_string())? {

@@ -1,7 +1,7 @@
 //! What random runs do not meet often enough, played on purpose.
 
 use crate::oracle::Acked;
-use crate::plan::{Fault, NODES, Plan};
+use crate::plan::{Fault, Plan, REPLICAS};
 use crate::producer::{WINDOW, batch_of, send_again, send_together, send_within};
 use crate::run::{Cluster, Report, run, run_as};
 use crate::tier_scenes;
@@ -85,7 +85,7 @@ fn a_deposed_leader_refuses_nothing_for_good(cluster: &mut Cluster) -> Result<u6
     }
     cluster.world.net.heal_all();
     let level =
-        |cluster: &Cluster| cluster.world.access.partitions().len() as u64 == NODES && cluster.is_level();
+        |cluster: &Cluster| cluster.world.access.partitions().len() as u64 == REPLICAS && cluster.is_level();
     cluster.expect("all replicas have applied the same", level)?;
     let (leader, _) = cluster.leader().ok_or("nobody leads")?;
     cluster.until(Duration::from_millis(10), |_| false);

@@ -1,6 +1,6 @@
 //! What of the object tier random runs do not meet often enough, played on purpose.
 
-use crate::plan::{BucketFaults, Disaster, NODES, Plan};
+use crate::plan::{BucketFaults, Disaster, Plan, REPLICAS};
 use crate::producer::send_again;
 use crate::reader;
 use crate::run::{Cluster, Report, run, run_as};
@@ -61,7 +61,7 @@ fn who_is_brought_up_by_a_checkpoint_reads_the_tier(cluster: &mut Cluster) -> Re
     cluster.start_all()?;
     cluster.expect("a leader serves", |cluster| cluster.leader().is_some())?;
     let (old, _) = cluster.leader().ok_or("nobody leads")?;
-    let late = old % NODES + 1;
+    let late = old % REPLICAS + 1;
     cluster.crash(late, End::Process, &mut KeepAll);
     fill(cluster, old)?;
     cluster.expect("all records are in the tier alone", |cluster| {
