@@ -5,7 +5,7 @@ use crate::membership::encode_membership;
 use chronik_core::consensus::{ConsensusError, Maintenance};
 use chronik_core::env::DiskLane;
 use chronik_core::log_store::{Checkpoint, Purge};
-use chronik_core::{LogIndex, Ticket};
+use chronik_core::{LogError, LogIndex, Ticket};
 use std::sync::Arc;
 
 impl Replica {
@@ -23,9 +23,20 @@ impl Replica {
         }
     }
 
+    /// Stores a checkpoint with the membership as of its entry. One from before what is known of memberships is refused: who
+    /// begins with another one may count the wrong votes.
     fn save_checkpoint(&self, mut checkpoint: Checkpoint) -> Result<Ticket, ConsensusError> {
         let at = checkpoint.at;
-        checkpoint.consensus = encode_membership(self.state().membership_at(at.index)).into();
+        let (membership, first) = {
+            let state = self.state();
+            let first = state.memberships.keys().next().copied();
+            (state.membership_at(at.index).map(encode_membership), first)
+        };
+        let Some(membership) = membership else {
+            let first = first.unwrap_or_default();
+            return Ok(Ticket::resolved(Err(LogError::Compacted { first })));
+        };
+        checkpoint.consensus = membership.into();
         let ticket = self.write(|writer| writer.save_checkpoint(checkpoint))?;
         self.state().checkpoints.insert(at.index, at);
         Ok(ticket)
@@ -37,17 +48,23 @@ impl Replica {
         let purged = log.purged;
         let leads = self.state().leads;
         let floor = if leads { self.floor() } else { self.state().floor };
-        let upto = purge.through.index.min(floor);
-        let mut state = self.state();
         // What a quorum of others has can be committed before it is durable here.
-        let upto = upto.min(state.commit).min(log.durable);
+        let commit = self.state().commit;
+        let upto = purge.through.index.min(floor).min(commit).min(log.durable);
+        // Of those that were stored before the group was opened, the newest alone is known.
+        let stored = self.reader.checkpoint(upto)?;
+        let mut state = self.state();
+        state
+            .checkpoints
+            .extend(stored.map(|checkpoint| (checkpoint.at.index, checkpoint.at)));
         let through = state.checkpoints.range(..=upto).next_back().map(|(_, at)| *at);
         let through = through.filter(|at| at.index > purged.index).unwrap_or(purged);
         state.checkpoints = state.checkpoints.split_off(&through.index);
-        let base = state.membership_at(through.index).clone();
-        let mut kept = state.memberships.split_off(&through.index.next());
-        kept.insert(through.index, base);
-        state.memberships = kept;
+        if let Some(base) = state.membership_at(through.index).cloned() {
+            let mut kept = state.memberships.split_off(&through.index.next());
+            kept.insert(through.index, base);
+            state.memberships = kept;
+        }
         drop(state);
         let purge = Purge {
             through,

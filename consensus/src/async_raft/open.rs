@@ -160,9 +160,11 @@ async fn search(
     };
     let at_purge = read_checkpoint(env, reader, log.purged.index).await?;
     let newest = read_checkpoint(env, reader, log.last.index).await?;
-    for checkpoint in [at_purge, newest].into_iter().flatten() {
+    // The newest that has one alone: what lies between two of them is not read.
+    for checkpoint in [newest, at_purge].into_iter().flatten() {
         found.checkpoints.insert(checkpoint.at.index, checkpoint.at);
-        if let Some(membership) = decode_membership(&checkpoint.consensus) {
+        let membership = decode_membership(&checkpoint.consensus).filter(|has| !has.voters.is_empty());
+        if let (Some(membership), true) = (membership, found.memberships.is_empty()) {
             found.memberships.insert(checkpoint.at.index, membership);
         }
     }
@@ -202,7 +204,10 @@ async fn search(
 }
 
 fn new_state(me: Member, hard: HardState, log: &LogState, found: Found) -> State {
-    let commit = log.commit_hint.min(log.last.index).max(log.purged.index);
+    // What a checkpoint covers was committed, also where the hint was not stored with it.
+    let covered = found.checkpoints.keys().next_back().copied().unwrap_or_default();
+    let commit = log.commit_hint.max(covered).min(log.last.index);
+    let commit = commit.max(log.purged.index);
     let mut state = State {
         me,
         hard,

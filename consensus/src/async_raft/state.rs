@@ -89,7 +89,7 @@ pub(super) struct State {
     pub(super) floor: LogIndex,
     /// On a follower: how far the log is surely the leader's, in the term in which that was found.
     pub(super) verified: (Term, LogIndex),
-    /// Memberships by the entry that holds them; the first holds where the log, or what was read of it, starts.
+    /// Memberships by the entry that holds them; of those before the first, nothing is known.
     pub(super) memberships: BTreeMap<LogIndex, Membership>,
     pub(super) book: BTreeMap<ReplicaId, Member>,
     pub(super) peers: BTreeMap<ReplicaId, Peer>,
@@ -122,18 +122,11 @@ impl State {
         self.memberships.keys().next_back().copied().unwrap_or_default()
     }
 
-    /// The membership as of `index`.
-    pub(super) fn membership_at(&self, index: LogIndex) -> &Membership {
+    /// The membership as of a committed entry; `None` before the first that is known, and where it is not known yet.
+    pub(super) fn membership_at(&self, index: LogIndex) -> Option<&Membership> {
         let upto = self.memberships.range(..=index).next_back();
-        upto.map_or_else(
-            || {
-                self.memberships
-                    .values()
-                    .next()
-                    .expect("open puts the first membership in")
-            },
-            |(_, membership)| membership,
-        )
+        upto.map(|(_, membership)| membership)
+            .filter(|membership| !membership.voters.is_empty())
     }
 
     pub(super) fn learn_members(&mut self, membership: &Membership) {

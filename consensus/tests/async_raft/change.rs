@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, member, until_shown, value, voters};
 use chronik_conformance::world::Seed;
 use chronik_consensus::async_raft::{AsyncRaftOptions, Guards};
 use chronik_core::consensus::{ConsensusError, Member, Membership, MembershipChange, Role};
-use chronik_core::{LogId, Outcome};
+use chronik_core::{LogError, LogId, LogIndex, Outcome};
 use futures_lite::future::block_on;
 use std::sync::Arc;
 
@@ -176,4 +176,65 @@ fn a_replica_that_needs_purged_entries_starts_from_a_checkpoint() {
     assert!(sent >= 1);
     let found = cluster.nodes[&4].reader.checkpoint(last).unwrap().unwrap();
     assert_eq!(found.data, b"state".as_slice());
+}
+
+#[test]
+fn a_checkpoint_has_the_membership_as_of_its_entry_also_after_a_restart() {
+    let mut cluster = three_and([4], 56);
+    let first = cluster.commit(0);
+    crate::cluster::wait_for("the voters to commit", || {
+        (1..=3).all(|id| cluster.progress(id).commit >= first)
+    });
+    cluster.checkpoint_and_purge(2, first, b"first");
+    let before = cluster.commit(1);
+    change(&cluster, &MembershipChange::AddLearner(member(4)));
+    let after = cluster.commit(2);
+    let last = cluster.commit(3);
+    cluster.wait_commit(last);
+    let stored = |cluster: &Cluster, id: u64, index: LogIndex| {
+        let found = cluster.nodes[&id].reader.checkpoint(index).unwrap();
+        found.filter(|found| found.at.index == index).unwrap().consensus
+    };
+    let right = [before, after].map(|index| {
+        cluster.checkpoint(3, index, b"right").unwrap();
+        (index, stored(&cluster, 3, index))
+    });
+    assert_ne!(right[0].1, right[1].1);
+    for id in 1..=2 {
+        cluster.checkpoint(id, last, b"newest").unwrap();
+        cluster.restart(id);
+        for (index, right) in &right {
+            match cluster.checkpoint(id, *index, b"late") {
+                Ok(_) => assert_eq!(stored(&cluster, id, *index), right, "replica {id}, at {index}"),
+                // It does not know.
+                Err(error) => assert!(matches!(error, LogError::Compacted { .. }), "{error}"),
+            }
+        }
+        let next = cluster.commit(3 + id);
+        cluster.wait_commit(next);
+        cluster.checkpoint(id, next, b"next").unwrap();
+        cluster.checkpoint(3, next, b"next").unwrap();
+        assert_eq!(
+            stored(&cluster, id, next),
+            stored(&cluster, 3, next),
+            "replica {id}"
+        );
+    }
+}
+
+#[test]
+fn a_log_is_purged_to_any_stored_checkpoint_after_a_restart() {
+    let mut cluster = Cluster::start(Seed(57), 3, Guards::ON);
+    let mut stored = Vec::new();
+    for number in 0..3 {
+        let last = cluster.commit(number);
+        cluster.wait_commit(last);
+        stored.push(cluster.checkpoint(1, last, b"state").unwrap());
+    }
+    cluster.restart(1);
+    let last = cluster.commit(3);
+    cluster.wait_commit(last);
+    for at in stored {
+        cluster.purge(1, at);
+    }
 }

@@ -16,8 +16,8 @@ use chronik_core::consensus::{
 use chronik_core::env::{DiskLane, DiskQueue, Env};
 use chronik_core::log_store::{Checkpoint, Purge, SegmentPolicy};
 use chronik_core::{
-    Entry, EntryKind, GroupId, GroupLog, LogId, LogIndex, LogReader, LogStore, NodeId, Offset, Outcome,
-    Proposal, ProposalHandle, ReplicaId, Term,
+    Entry, EntryKind, GroupId, GroupLog, LogError, LogId, LogIndex, LogReader, LogStore, NodeId, Offset,
+    Outcome, Proposal, ProposalHandle, ReplicaId, Term,
 };
 use futures_lite::future::{block_on, or};
 use std::collections::BTreeMap;
@@ -301,8 +301,8 @@ impl Cluster {
         block_on(or(async { Some(future.await) }, late))
     }
 
-    /// Has a node keep a checkpoint of what it applied up to `last`, and purge its log up to there.
-    pub(crate) fn checkpoint_and_purge(&self, id: u64, last: LogIndex, state: &[u8]) {
+    /// Has a node store a checkpoint of what it applied up to `last`.
+    pub(crate) fn checkpoint(&self, id: u64, last: LogIndex, state: &[u8]) -> Result<LogId, LogError> {
         let node = &self.nodes[&id];
         let at = LogId {
             term: node.reader.term_at(last).unwrap(),
@@ -315,7 +315,18 @@ impl Cluster {
             consensus: Bytes::new(),
         };
         let saved = node.group.maintain(Maintenance::Checkpoint(checkpoint)).unwrap();
-        saved.wait().unwrap();
+        saved.wait().map(|()| at)
+    }
+
+    /// Has a node keep a checkpoint of what it applied up to `last`, and purge its log up to there.
+    pub(crate) fn checkpoint_and_purge(&self, id: u64, last: LogIndex, state: &[u8]) {
+        let at = self.checkpoint(id, last, state).unwrap();
+        self.purge(id, at);
+    }
+
+    /// Has a node purge its log up to a stored checkpoint.
+    pub(crate) fn purge(&self, id: u64, at: LogId) {
+        let node = &self.nodes[&id];
         let purge = Purge {
             through: at,
             offset_start: Offset(0),
@@ -324,7 +335,7 @@ impl Cluster {
         wait_for("the purge", || {
             let purged = node.group.maintain(Maintenance::Purge(purge)).unwrap();
             purged.wait().unwrap();
-            node.reader.state().purged.index == last
+            node.reader.state().purged == at
         });
     }
 
