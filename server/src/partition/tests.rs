@@ -20,6 +20,7 @@ mod log;
 mod path;
 mod producers;
 mod retain;
+mod tiered;
 
 const GROUP: GroupId = GroupId(7);
 const ME: Member = Member {

@@ -12,8 +12,10 @@ use chronik_core::{LogReader, Offset};
 use chronik_storage_object::manifest::{Fence, Publisher};
 use chronik_storage_object::offline::Finding;
 use chronik_storage_object::orphans::OrphanSweep;
-use chronik_storage_object::upload::{lag_bytes, next_work};
-use chronik_storage_object::{PartitionKey, TierCommand, TierError, TierState, TierView, TieredReader};
+use chronik_storage_object::upload::{Work, lag_bytes, next_work};
+use chronik_storage_object::{
+    PartitionKey, SegmentMeta, TierCommand, TierError, TierState, TierView, TieredReader,
+};
 
 use super::command::Command;
 use super::config::PartitionConfig;
@@ -44,8 +46,19 @@ struct Remote {
     reader: Arc<dyn LogReader>,
     /// What this replica does while it leads. Locked while a round runs.
     led: async_lock::Mutex<Option<Led>>,
+    /// What was uploaded last and is not in the state: its command was refused, or nobody knows.
+    unnamed: Mutex<Option<Unnamed>>,
     /// Why the last round was not finished.
     trouble: Mutex<Option<Trouble>>,
+}
+
+/// An object that no state names yet.
+struct Unnamed {
+    /// Whose bucket it is: another owner may delete it.
+    claim: u64,
+    work: Work,
+    segment: Arc<SegmentMeta>,
+    uploaded: Duration,
 }
 
 /// Rounds that are not finished, one after the other.
@@ -62,6 +75,10 @@ struct Led {
 
 /// A round begins under a claim that is not older than this: what a cluster lost it does not write to for long.
 const CLAIM_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// An object that no state names is trusted to be there for so long. Nobody of this cluster deletes one that starts at the end
+/// of the tier, and others than the cluster are not expected to.
+const UNNAMED_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// A leader that cannot keep up publishes what it uploaded this often, and drops local data then: a bucket that is slower
 /// than the producers would fill the disk otherwise. It looks as often whose the bucket is.
@@ -129,6 +146,10 @@ pub(super) struct Piece {
 }
 
 impl Remote {
+    fn unnamed(&self) -> MutexGuard<'_, Option<Unnamed>> {
+        self.unnamed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,6 +188,7 @@ impl PartitionTier {
                 spec,
                 reader: Arc::new(reader),
                 led: async_lock::Mutex::new(None),
+                unnamed: Mutex::default(),
                 trouble: Mutex::default(),
             }
         });
@@ -285,7 +307,7 @@ impl Partition {
             });
         }
         let uploaded = match self.config().remote_storage {
-            true => self.upload_due(remote).await,
+            true => self.upload_due(remote, claim.generation).await,
             false => Ok(false),
         };
         // A segment that does not go holds up nothing of those before it.
@@ -338,7 +360,7 @@ impl Partition {
     }
 
     /// Uploads sealed segments until none is left, which is false, or a stretch is over.
-    async fn upload_due(&self, remote: &Remote) -> Result<bool, TierRoundError> {
+    async fn upload_due(&self, remote: &Remote, claim: u64) -> Result<bool, TierRoundError> {
         let end = self.env.clock.now() + STRETCH;
         while self.env.clock.now() < end {
             let view = self.serving_view(None)?;
@@ -347,20 +369,51 @@ impl Partition {
             let Some(work) = next_work(&segments, &state, view.applied, view.log_start) else {
                 return Ok(false);
             };
-            let uploader = remote.spec.node.uploader();
-            let segment = uploader
-                .upload(remote.spec.key, &self.reader, &state, &work)
-                .await?;
-            log::info!(
-                "event=segment_tiered partition={} offsets={}..{} bytes={}",
-                self.name,
-                segment.offsets.start,
-                segment.offsets.end,
-                segment.object_bytes
-            );
+            let segment = self.uploaded(remote, claim, &state, work).await?;
             self.propose_tier(TierCommand::Add(segment)).await?;
         }
         Ok(true)
+    }
+
+    /// The object that holds a piece of work. What was uploaded before is not uploaded again because its command was refused:
+    /// on a full disk, or without a quorum, that may be so for hours.
+    async fn uploaded(
+        &self,
+        remote: &Remote,
+        claim: u64,
+        state: &TierState,
+        work: Work,
+    ) -> Result<Arc<SegmentMeta>, TierRoundError> {
+        let now = self.env.clock.now();
+        let known = remote.unnamed().take().filter(|unnamed| {
+            let fresh = now.saturating_sub(unnamed.uploaded) < UNNAMED_AGE_MAX;
+            fresh && unnamed.claim == claim && unnamed.work == work
+        });
+        let unnamed = match known {
+            Some(unnamed) => unnamed,
+            None => {
+                let (node, key) = (&remote.spec.node, remote.spec.key);
+                let uploader = node.uploader();
+                let segment = uploader.upload(key, &self.reader, state, &work).await?;
+                log::info!(
+                    "event=segment_tiered partition={} offsets={}..{} bytes={}",
+                    self.name,
+                    segment.offsets.start,
+                    segment.offsets.end,
+                    segment.object_bytes
+                );
+                let uploaded = self.env.clock.now();
+                Unnamed {
+                    claim,
+                    work,
+                    segment,
+                    uploaded,
+                }
+            }
+        };
+        let segment = Arc::clone(&unnamed.segment);
+        *remote.unnamed() = Some(unnamed);
+        Ok(segment)
     }
 
     async fn propose_tier(&self, command: TierCommand) -> Result<(), TierRoundError> {

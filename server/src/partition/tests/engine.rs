@@ -30,11 +30,13 @@ pub(super) struct Scripted {
 pub(super) struct Script {
     pub(super) writer: Box<dyn LogWriter>,
     waiting: Vec<(Proposal, ProposalSender)>,
-    refusal: Option<ProposeError>,
+    pub(super) refusal: Option<ProposeError>,
     /// Calls for the end of the active segment, where the test lets them wait.
     pub(super) rolls: Option<Vec<SegmentPolicy>>,
     /// There is no space for checkpoints.
     pub(super) is_full: bool,
+    /// What has no space is refused at once, and not by its ticket.
+    pub(super) refuses_at_once: bool,
 }
 
 impl Scripted {
@@ -42,6 +44,11 @@ impl Scripted {
         self.script
             .lock()
             .expect("no test panics while it holds the script")
+    }
+
+    /// Whether a proposal waits.
+    pub(super) fn waits(&self) -> bool {
+        !self.script().waiting.is_empty()
     }
 
     /// Takes the oldest proposal.
@@ -163,6 +170,9 @@ impl ConsensusGroup for Scripted {
         let writer = &mut script.writer;
         Ok(match (maintenance, &mut script.rolls) {
             (Maintenance::Purge(purge), _) => writer.purge(purge)?,
+            (Maintenance::Checkpoint(_), _) if script.is_full && script.refuses_at_once => {
+                return Err(ConsensusError::Log(LogError::Full));
+            }
             (Maintenance::Checkpoint(_), _) if script.is_full => Ticket::resolved(Err(LogError::Full)),
             (Maintenance::Checkpoint(checkpoint), _) => writer.save_checkpoint(checkpoint)?,
             (Maintenance::Roll { policy, now: true }, Some(rolls)) => {
@@ -219,6 +229,7 @@ impl Consensus for ScriptedEngine {
                 refusal: None,
                 rolls: None,
                 is_full: false,
+                refuses_at_once: false,
             }),
         });
         *self.group.lock().expect("as above") = Some(Arc::clone(&group));
@@ -236,7 +247,16 @@ pub(super) fn leading() -> (Rig, Arc<Scripted>) {
 }
 
 pub(super) fn leading_with(config: PartitionConfig) -> (Rig, Arc<Scripted>) {
-    let (sim, disk) = (SimEnv::new(Seed(1)), SimDisk::new(Seed(1)));
+    leading_beside(SimEnv::new(Seed(1)), config, None)
+}
+
+/// As [`leading`], in a world that has more.
+pub(super) fn leading_beside(
+    sim: SimEnv,
+    config: PartitionConfig,
+    tier: Option<TierSpec>,
+) -> (Rig, Arc<Scripted>) {
+    let disk = SimDisk::new(Seed(1));
     let store =
         MemStore::open(&disk, Path::new("/data"), sim.env(), MemOptions::default()).expect("the store opens");
     let engine = ScriptedEngine::default();
@@ -246,7 +266,7 @@ pub(super) fn leading_with(config: PartitionConfig) -> (Rig, Arc<Scripted>) {
         replica: ME,
         founding: Membership::default(),
         config,
-        tier: None,
+        tier,
     };
     let opened = sim.block_on(Partition::open(spec, &store, &engine, sim.env()));
     let partition = opened
