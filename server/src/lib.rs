@@ -16,3 +16,5 @@ pub mod peers;
 pub mod restore;
 pub mod run;
 pub mod runtime;
+#[cfg(test)]
+mod told;

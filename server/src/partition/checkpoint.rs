@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chronik_core::consensus::Maintenance;
+use chronik_core::consensus::{ConsensusError, Maintenance};
 use chronik_core::log_store::Checkpoint;
-use chronik_core::{LogError, LogId, LogIndex, Offset};
+use chronik_core::{LogError, LogId, LogIndex, Offset, Ticket};
 
 use super::apply::CHUNK_BYTES;
 use super::error::PartitionError;
@@ -29,6 +29,8 @@ pub(super) struct CheckpointPace {
     last_bytes: u64,
     /// The store did not take it: there was no space, for instance.
     refused: Arc<AtomicBool>,
+    /// The log says that the store takes none.
+    told: Arc<AtomicBool>,
 }
 
 impl CheckpointPace {
@@ -39,7 +41,18 @@ impl CheckpointPace {
             since_bytes: 0,
             last_bytes: 0,
             refused: Arc::default(),
+            told: Arc::default(),
         }
+    }
+
+    /// The state up to `covered` is being stored.
+    fn begin(&mut self, covered: LogIndex, bytes: u64) {
+        let told = Arc::clone(&self.told);
+        *self = Self {
+            last_bytes: bytes,
+            told,
+            ..Self::new(covered)
+        };
     }
 
     /// Counts payload bytes that were applied.
@@ -72,15 +85,41 @@ impl Partition {
                 return applied;
             }
             let checkpoint = ledger.state.checkpoint();
-            ledger.pace = CheckpointPace::new(applied);
-            ledger.pace.last_bytes = checkpoint.data.len() as u64;
+            ledger.pace.begin(applied, checkpoint.data.len() as u64);
             (checkpoint, Arc::clone(&ledger.pace.refused))
         };
         let applied = checkpoint.at.index;
-        if let Some(ticket) = self.maintain(Maintenance::Checkpoint(checkpoint)) {
-            ticket.on_resolve(move |stored| refused.store(stored.is_err(), Ordering::SeqCst));
-        }
+        self.store(checkpoint, move |stored| {
+            refused.store(stored.is_err(), Ordering::SeqCst)
+        });
         applied
+    }
+
+    /// Gives a state to the store. That it is refused is told once, until one is taken again: on a full disk each try is.
+    fn store(&self, checkpoint: Checkpoint, done: impl FnOnce(&Result<(), LogError>) + Send + 'static) {
+        let told = Arc::clone(&self.ledger().pace.told);
+        let (name, at) = (Arc::clone(&self.name), checkpoint.at);
+        let ticket = match self.group.maintain(Maintenance::Checkpoint(checkpoint)) {
+            Ok(ticket) => ticket,
+            Err(ConsensusError::Log(error)) => Ticket::resolved(Err(error)),
+            Err(error) => {
+                log::debug!("event=checkpoint_not_begun partition={name} at={at} error=\"{error}\"");
+                Ticket::resolved(Err(LogError::Closed))
+            }
+        };
+        ticket.on_resolve(move |stored| {
+            done(stored);
+            match stored {
+                Ok(()) if told.swap(false, Ordering::SeqCst) => {
+                    log::info!("event=checkpoint_taken_again partition={name} at={at}");
+                }
+                Ok(()) | Err(LogError::Closed) => {}
+                Err(error) if !told.swap(true, Ordering::SeqCst) => {
+                    log::warn!("event=checkpoint_refused partition={name} at={at} error=\"{error}\"");
+                }
+                Err(_) => {}
+            }
+        });
     }
 
     /// Makes the state as of the end of a segment again where the store had no space for it, and the segment could go with
@@ -109,7 +148,7 @@ impl Partition {
             None => self.state_at(end, covered).await?,
         };
         log::info!("event=checkpoint_made_again partition={} at={end}", self.name);
-        self.maintain(Maintenance::Checkpoint(checkpoint.clone()));
+        self.store(checkpoint.clone(), |_| {});
         *made = Some(checkpoint);
         Ok(())
     }

@@ -21,6 +21,8 @@ pub(super) struct Applier {
     state: State,
     applied: LogId,
     checkpointed: LogIndex,
+    /// The store did not take the state when it was given last.
+    refused: bool,
 }
 
 impl Applier {
@@ -39,6 +41,7 @@ impl Applier {
             state,
             applied,
             checkpointed: applied.index,
+            refused: false,
         })
     }
 
@@ -153,18 +156,25 @@ impl Applier {
         Ok(answer)
     }
 
-    /// Stores the state and purges the log behind it. A failure is logged and tried again with a later entry: the log
-    /// still holds everything.
+    /// Stores the state and purges the log behind it. A failure is logged once, and tried again with each later entry: the
+    /// log still holds everything.
     async fn maybe_checkpoint(&mut self, controller: &Controller) {
         if self.applied.index.0 - self.checkpointed.0 < CHECKPOINT_ENTRIES {
             return;
         }
+        let at = self.applied;
         match self.checkpoint(controller).await {
-            Ok(()) => self.checkpointed = self.applied.index,
-            Err(error) => log::warn!(
-                "event=metadata_checkpoint_failed at={} error=\"{error}\"",
-                self.applied
-            ),
+            Ok(()) => {
+                self.checkpointed = at.index;
+                if std::mem::take(&mut self.refused) {
+                    log::info!("event=metadata_checkpoint_taken_again at={at}");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.refused, true) {
+                    log::warn!("event=metadata_checkpoint_failed at={at} error=\"{error}\"");
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use chronik_core::{EntryKind, LogId, LogIndex, Offset};
 use super::super::command::Command;
 use super::engine::leading_with;
 use super::*;
+use crate::told::told;
 
 impl Rig {
     /// One round of upkeep, and all that follows from it.
@@ -345,6 +346,41 @@ fn a_state_that_found_no_space_where_a_segment_ended_is_made_again_once_that_seg
         state.apply(entry, |_| {}).expect("the log goes on from there");
     }
     assert_eq!(state, live);
+}
+
+#[test]
+fn states_that_are_refused_are_told_once_until_one_is_taken() {
+    for at_once in [false, true] {
+        let (rig, group) = leading_with(tiny_but(1 << 20));
+        group.follow();
+        let applied_and_upkept = |sequence: i32, rounds: usize| {
+            told("checkpoint", || {
+                group.append(EntryKind::Data, idempotent(8, 0, sequence, 1), 1);
+                group.commit();
+                rig.sim.run_until_idle();
+                rig.partition.checkpoint();
+                (0..rounds).for_each(|_| rig.upkeep());
+                rig.sim.run_until_idle();
+            })
+        };
+        group.script().refuses_at_once = at_once;
+        for sequence in [0, 2] {
+            group.script().is_full = true;
+            let lines = applied_and_upkept(sequence, 5);
+            assert!(
+                matches!(lines.as_slice(), [line] if line.starts_with("WARN event=checkpoint_refused")),
+                "at once {at_once}: {lines:?}"
+            );
+            group.script().is_full = false;
+            // What was refused is given again by upkeep alone.
+            let lines = told("checkpoint", || (0..5).for_each(|_| rig.upkeep()));
+            assert!(
+                matches!(lines.as_slice(), [line] if line.starts_with("INFO event=checkpoint_taken_again")),
+                "at once {at_once}: {lines:?}"
+            );
+            assert_eq!(applied_and_upkept(sequence + 1, 5), [""; 0]);
+        }
+    }
 }
 
 #[test]
