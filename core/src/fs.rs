@@ -65,6 +65,9 @@ pub enum OpenMode {
     CreateNew,
 }
 
+/// What [`File::append_at`] may write zeros up to: the next multiple of this.
+pub const APPEND_BLOCK_BYTES: u64 = 4096;
+
 /// What will happen to a file's cached pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
@@ -160,6 +163,14 @@ pub trait File: Send + Sync + Debug {
     /// # Errors
     /// [`FsErrorKind::NoSpace`], [`FsErrorKind::Io`]; any part of the bytes may have been written.
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> Result<(), FsError>;
+
+    /// Writes as [`File::write_at`] does, for content that nobody is expected to read soon, and behind whose end nothing in
+    /// the file is of use: zeros may follow it up to the next multiple of [`APPEND_BLOCK_BYTES`], by which the file may grow.
+    /// So a file system can write whole blocks past the memory in which it keeps files.
+    ///
+    /// # Errors
+    /// As [`File::write_at`].
+    fn append_at(&self, parts: &[&[u8]], offset: u64) -> Result<(), FsError>;
 
     /// Makes content and length durable (FS-01).
     ///

@@ -46,6 +46,8 @@ struct CopyPlan {
     /// Whether the segment is likely to become a large one.
     is_large: bool,
     rewrites: u64,
+    /// Whether somebody is expected to read what is copied.
+    readers: bool,
 }
 
 impl Inner {
@@ -125,6 +127,7 @@ impl Inner {
             return Ok(());
         };
         let before = (writer.at, locked(&writer.seg.index).clone());
+        writer.readers = plan.readers;
         let written = writer.append(&*self.fs, &plan.entries);
         let mut state = locked(&group.state);
         if let Err(error) = written {
@@ -142,6 +145,7 @@ impl Inner {
             let bytes = plan.entries.iter().map(TailEntry::bytes).sum::<u64>();
             let counted = state.uncopied_bytes;
             state.uncopied_bytes = counted.saturating_sub(bytes);
+            state.readers.note_written(bytes);
             self.note_copied(counted - state.uncopied_bytes);
         }
         Ok(())
@@ -206,6 +210,7 @@ impl Inner {
             unnamed: true,
             reused: false,
             file_bytes: 0,
+            readers: plan.readers,
         }
     }
 
@@ -374,7 +379,7 @@ impl Inner {
             sealed: true,
             exact: true,
         };
-        if state.readers.stay_away() {
+        if state.readers.are_away() {
             file.advise(0, writer.at.end, Advice::DropCache);
         }
         self.handles.forget(&sealed.file);
@@ -415,8 +420,8 @@ impl Inner {
         writer: &mut SegmentWriter,
     ) -> Result<(), FsError> {
         writer.sync(&*self.fs)?;
-        let mut state = locked(&group.state);
-        if state.readers.stay_away() {
+        let state = locked(&group.state);
+        if state.readers.are_away() {
             writer.drop_cache();
         }
         let rewinds = state
@@ -511,6 +516,7 @@ fn plan_copy(state: &GroupState) -> Option<CopyPlan> {
         has_file,
         is_large: state.segs.len() > 1 || bytes >= CHUNK_BYTES / 4,
         rewrites: state.rewrites,
+        readers: !state.readers.are_away(),
     })
 }
 

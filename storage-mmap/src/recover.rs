@@ -431,6 +431,7 @@ fn open_segment(
             unnamed: false,
             reused: false,
             file_bytes,
+            readers: true,
         }),
     })
 }

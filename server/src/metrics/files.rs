@@ -70,6 +70,14 @@ impl FileMetrics {
     }
 
     /// Passes a result on, and counts an error. That a file is or is not there is an answer, not a failure.
+    fn note_written(&self, parts: &[&[u8]], result: Result<(), FsError>) -> Result<(), FsError> {
+        if result.is_ok() {
+            self.written_bytes
+                .add(parts.iter().map(|part| part.len() as u64).sum());
+        }
+        self.note(FileCall::Write, result)
+    }
+
     fn note<T>(&self, call: FileCall, result: Result<T, FsError>) -> Result<T, FsError> {
         if let Err(error) = &result
             && !matches!(error.kind, FsErrorKind::NotFound | FsErrorKind::AlreadyExists)
@@ -162,12 +170,13 @@ impl File for MeasuredFile {
     }
 
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> Result<(), FsError> {
-        let result = self.inner.write_at(parts, offset);
-        if result.is_ok() {
-            let bytes = parts.iter().map(|part| part.len() as u64).sum();
-            self.metrics.written_bytes.add(bytes);
-        }
-        self.metrics.note(FileCall::Write, result)
+        self.metrics
+            .note_written(parts, self.inner.write_at(parts, offset))
+    }
+
+    fn append_at(&self, parts: &[&[u8]], offset: u64) -> Result<(), FsError> {
+        self.metrics
+            .note_written(parts, self.inner.append_at(parts, offset))
     }
 
     fn sync_data(&self) -> Result<(), FsError> {

@@ -79,20 +79,23 @@ pub(crate) struct GroupState {
 /// Who reads what is new.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Readers {
-    /// Whether some are expected.
+    /// Whether this is where they read.
     pub(crate) expected: bool,
-    /// How many more syncs of a segment somebody counts for who read by offset.
-    pub(crate) recent: u8,
+    /// How many bytes were written to segments since somebody read by offset; nobody did since the group was opened where
+    /// there is nothing.
+    written_since: Option<u64>,
 }
 
-/// For how many syncs a reader counts: it may come in steps.
-const RECENT_SYNCS: u8 = 4;
+/// For how much a reader counts where readers are expected: one may have stopped for a while.
+const EXPECTED_FOR_BYTES: u64 = 1 << 30;
+/// For how much a reader counts elsewhere: it may come in steps.
+const RECENT_BYTES: u64 = 64 << 20;
 
 impl Default for Readers {
     fn default() -> Self {
         Self {
             expected: true,
-            recent: 0,
+            written_since: None,
         }
     }
 }
@@ -100,14 +103,22 @@ impl Default for Readers {
 impl Readers {
     /// Somebody reads.
     pub(crate) fn came(&mut self) {
-        self.recent = RECENT_SYNCS;
+        self.written_since = Some(0);
     }
 
-    /// At a sync: whether none are expected, and none came lately.
-    pub(crate) fn stay_away(&mut self) -> bool {
-        let came = self.recent > 0;
-        self.recent = self.recent.saturating_sub(1);
-        !self.expected && !came
+    /// Bytes were written.
+    pub(crate) fn note_written(&mut self, bytes: u64) {
+        self.written_since = self.written_since.map(|since| since.saturating_add(bytes));
+    }
+
+    /// Whether nobody will read soon what is written now.
+    pub(crate) fn are_away(&self) -> bool {
+        let limit = if self.expected {
+            EXPECTED_FOR_BYTES
+        } else {
+            RECENT_BYTES
+        };
+        self.written_since.is_none_or(|since| since >= limit)
     }
 }
 
@@ -367,5 +378,28 @@ impl GroupState {
             self.uncopied_bytes = self.tail.from(before.next()).map(TailEntry::bytes).sum();
         }
         self.tail.evict(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_counts_for_longer_where_readers_are_expected() {
+        let mut readers = Readers::default();
+        assert!(readers.are_away(), "nobody came");
+        for (expected, bytes) in [(true, EXPECTED_FOR_BYTES), (false, RECENT_BYTES)] {
+            readers.expected = expected;
+            readers.came();
+            readers.note_written(bytes - 1);
+            assert!(!readers.are_away());
+            readers.note_written(1);
+            assert!(readers.are_away());
+        }
+        readers.came();
+        readers.note_written(RECENT_BYTES);
+        readers.expected = true;
+        assert!(!readers.are_away(), "a follower that leads now");
     }
 }

@@ -10,7 +10,7 @@ use crate::frame::{FrameType, HEADER_BYTES, Place, Record, encode_header};
 use crate::space::Room;
 use chronik_core::GroupId;
 use chronik_core::env::Rng;
-use chronik_core::fs::{File, FileSystem, FsError, FsErrorKind, OpenMode};
+use chronik_core::fs::{APPEND_BLOCK_BYTES, File, FileSystem, FsError, FsErrorKind, OpenMode};
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -204,7 +204,13 @@ impl JournalWriter {
             parts.push(header);
             parts.push(&record.payload);
         }
-        active.file.write_at(&parts, active.end)?;
+        let last = written.end.next_multiple_of(APPEND_BLOCK_BYTES);
+        if last + PREAMBLE_BYTES <= file.file_bytes {
+            active.file.append_at(&parts, active.end)?;
+        } else {
+            // What may follow would be written over the preamble's copy.
+            active.file.write_at(&parts, active.end)?;
+        }
         Ok(written)
     }
 

@@ -1,7 +1,9 @@
 //! A file of the operating system.
 
+use super::direct::Direct;
 use super::os;
 use super::real_fs::fs_error;
+use crate::sync::locked;
 use bytes::Bytes;
 use chronik_core::fs::{Advice, File, FsError, FsErrorKind};
 use rustix::fs::FallocateFlags;
@@ -10,17 +12,27 @@ use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 /// The most parts that one vectored write takes (Linux: `UIO_MAXIOV`).
 const PARTS_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct RealFile {
-    pub(super) file: std::fs::File,
-    pub(super) path: PathBuf,
+    file: std::fs::File,
+    path: PathBuf,
+    direct: Mutex<Direct>,
 }
 
 impl RealFile {
+    pub(super) fn new(file: std::fs::File, path: PathBuf) -> Self {
+        Self {
+            file,
+            path,
+            direct: Mutex::default(),
+        }
+    }
+
     fn failed(&self, call: &str, error: &io::Error) -> FsError {
         fs_error(call, &self.path, error)
     }
@@ -56,6 +68,7 @@ impl File for RealFile {
     }
 
     fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> Result<(), FsError> {
+        locked(&self.direct).forget();
         for chunk in parts.chunks(PARTS_MAX) {
             let mut slices: Vec<IoSlice<'_>> = chunk
                 .iter()
@@ -70,6 +83,19 @@ impl File for RealFile {
             }
         }
         Ok(())
+    }
+
+    fn append_at(&self, parts: &[&[u8]], offset: u64) -> Result<(), FsError> {
+        let mut direct = locked(&self.direct);
+        if let Some(open) = direct.open(&self.file) {
+            match open.append(&self.file, parts, offset) {
+                Ok(true) => return Ok(()),
+                Ok(false) => *direct = Direct::Unavailable,
+                Err(error) => return Err(self.failed("write", &error)),
+            }
+        }
+        drop(direct);
+        self.write_at(parts, offset)
     }
 
     fn sync_data(&self) -> Result<(), FsError> {
@@ -87,6 +113,7 @@ impl File for RealFile {
     }
 
     fn set_len(&self, len: u64) -> Result<(), FsError> {
+        locked(&self.direct).forget();
         self.file
             .set_len(len)
             .map_err(|error| self.failed("truncate", &error))

@@ -95,10 +95,7 @@ impl FileSystem for RealFs {
             }
         }
         let file = options.open(path).map_err(failed("open", path))?;
-        Ok(Arc::new(RealFile {
-            file,
-            path: path.to_owned(),
-        }))
+        Ok(Arc::new(RealFile::new(file, path.to_owned())))
     }
 
     fn create_dir_all(&self, path: &Path) -> Result<(), FsError> {

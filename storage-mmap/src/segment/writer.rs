@@ -10,7 +10,7 @@ use crate::group::tail::TailEntry;
 use crate::journal::group_image::Stored;
 use crate::pool::pool_dir;
 use crate::sync::locked;
-use chronik_core::fs::{Advice, File, FileSystem, FsError, OpenMode};
+use chronik_core::fs::{APPEND_BLOCK_BYTES, Advice, File, FileSystem, FsError, OpenMode};
 use chronik_core::{EntryMeta, LogIndex};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub(crate) struct SegmentWriter {
     pub(crate) reused: bool,
     /// The length of the file, which may hold more than this use of it wrote.
     pub(crate) file_bytes: u64,
+    /// Whether somebody is expected to read soon what is written.
+    pub(crate) readers: bool,
 }
 
 /// The end of what has been written.
@@ -103,7 +105,9 @@ impl SegmentWriter {
                 self.at.index_at = at;
                 locked(&self.seg.index).block_written(at);
             }
-            self.begin_writing(&*file);
+            if self.readers {
+                self.begin_writing(&*file);
+            }
         }
         Ok(())
     }
@@ -147,9 +151,7 @@ impl SegmentWriter {
             parts.push(header);
             parts.push(&tail.entry.payload);
         }
-        file.write_at(&parts, self.at.end)?;
-        self.unsynced_bytes += place.end - self.at.end;
-        self.file_bytes = self.file_bytes.max(place.end);
+        self.write(file, &parts, place.end)?;
         self.at = place;
         let mut index = locked(&self.seg.index);
         for (meta, at) in &metas {
@@ -171,13 +173,25 @@ impl SegmentWriter {
         let mut header = Vec::with_capacity(HEADER_BYTES);
         let salt = self.seg.file.header.salt;
         let chain = encode_header(&mut header, record, self.place_of(self.at), salt);
-        file.write_at(&[&header, &record.payload], self.at.end)?;
         let bytes = record.frame_bytes();
+        self.write(file, &[&header, &record.payload], self.at.end + bytes)?;
         self.at.end += bytes;
         self.at.chain = chain;
-        self.unsynced_bytes += bytes;
-        self.file_bytes = self.file_bytes.max(self.at.end);
         Ok(bytes)
+    }
+
+    /// Writes what lies between the end and `end`.
+    fn write(&mut self, file: &dyn File, parts: &[&[u8]], end: u64) -> Result<(), FsError> {
+        let mut written_to = end;
+        if self.readers {
+            file.write_at(parts, self.at.end)?;
+        } else {
+            file.append_at(parts, self.at.end)?;
+            written_to = end.next_multiple_of(APPEND_BLOCK_BYTES);
+        }
+        self.unsynced_bytes += end - self.at.end;
+        self.file_bytes = self.file_bytes.max(written_to);
+        Ok(())
     }
 
     /// Goes back to an earlier end; what lies behind it will be written over.

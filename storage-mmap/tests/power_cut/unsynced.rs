@@ -56,6 +56,10 @@ impl File for UnsyncedFile {
         self.0.write_at(parts, offset)
     }
 
+    fn append_at(&self, parts: &[&[u8]], offset: u64) -> Result<(), FsError> {
+        self.0.append_at(parts, offset)
+    }
+
     fn sync_data(&self) -> Result<(), FsError> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::fault::{Op, fs_error};
 use super::names::FileNode;
 use super::{DiskMutant, Shared, locked};
 use bytes::Bytes;
-use chronik_core::fs::{Advice, File, FsError, FsErrorKind};
+use chronik_core::fs::{APPEND_BLOCK_BYTES, Advice, File, FsError, FsErrorKind};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,6 +108,13 @@ impl File for SimFile {
             None if fits < count => Err(self.error(FsErrorKind::NoSpace, Op::Write, "no space left")),
             None => Ok(()),
         }
+    }
+
+    fn append_at(&self, parts: &[&[u8]], offset: u64) -> Result<(), FsError> {
+        let end = offset + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        // All that may be written over is: a store that counts on something there learns of it.
+        let padding = vec![0; position(end.next_multiple_of(APPEND_BLOCK_BYTES) - end)];
+        self.write_at(&[&parts.concat(), &padding], offset)
     }
 
     fn sync_data(&self) -> Result<(), FsError> {
